@@ -1,0 +1,121 @@
+"""What a statement is, and what it means that a method decided it.
+
+A statement carries a *claim*: an executable object (usually a frozen dataclass holding the
+formulas of the claim as callables or sympy expressions).  Every method is a function of the
+claim, so that a *mutant* is simply another claim given to the very same method.  A check that
+passes a mutant is a defect.
+
+Source: theory.md, "What 'verified' means".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+Verdict = Literal["proved", "holds", "refuted", "undecided"]
+MethodName = Literal["symbolic", "exact", "smt", "certified", "random", "adversarial"]
+Source = Literal["paper", "new", "corrected"]
+
+#: "proved" may be said only by these methods; the others sample and may say "holds".
+PROVING: frozenset[str] = frozenset({"symbolic", "exact", "smt", "certified"})
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much work a method may do: ``examples`` random instances, ``restarts`` of an optimiser.
+
+    ``seed`` makes the random and adversarial methods repeatable.  Without ``shrink`` the random
+    method stops at the first failing instance: enough for a mutant, which only has to be refuted.
+    """
+
+    deep: bool = False
+    seed: int = 0
+    shrink: bool = True
+
+    @property
+    def examples(self) -> int:
+        return 2000 if self.deep else 150
+
+    @property
+    def restarts(self) -> int:
+        return 64 if self.deep else 6
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one method found.
+
+    ``counterexample`` is for people: the smallest instance found, written out with its numbers.
+    ``residual`` is the largest deviation (or smallest margin) seen, where there is one.
+    """
+
+    verdict: Verdict
+    detail: str
+    residual: float | None = None
+    counterexample: str | None = None
+
+
+@dataclass(frozen=True)
+class Method(Generic[C]):
+    """One way to decide a claim.
+
+    ``domain`` says on what the verdict holds ("every K >= 2, all real b > 0", "300 instances with
+    2..12 trajectories").  ``deep`` methods run only under ``--deep``.  ``optional`` gives the
+    reason why "undecided" by this method is not a failure.
+    """
+
+    name: MethodName
+    domain: str
+    check: Callable[[C, Budget], Outcome]
+    deep: bool = False
+    optional: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.domain.strip():
+            raise ValueError("Method.domain is empty: no verdict without its domain")
+
+
+@dataclass(frozen=True)
+class Mutant(Generic[C]):
+    """A wrong claim; ``by`` names the method(s) of the statement that must refute it."""
+
+    name: str
+    claim: C
+    by: MethodName | tuple[MethodName, ...]
+
+
+@dataclass(frozen=True)
+class Statement(Generic[C]):
+    """One statement of theory.md: the claim, what it assumes, and how it is decided."""
+
+    id: str
+    title: str
+    source: Source
+    reference: str
+    assumptions: tuple[str, ...]
+    latex: str
+    claim: C
+    methods: Sequence[Method[C]]
+    mutants: Sequence[Mutant[C]]
+    limits: str
+    correction: str | None = None
+    figure: Callable[[Any], None] | None = field(default=None, compare=False)
+    """Draws the statement's picture on a given ``matplotlib`` Axes."""
+
+    def __post_init__(self) -> None:
+        if self.source == "corrected" and not self.correction:
+            raise ValueError(f"{self.id}: a corrected statement must say what was wrong")
+        if not self.methods or len(self.mutants) < 2:
+            raise ValueError(f"{self.id}: needs at least one method and two mutants")
+        names = {m.name for m in self.methods}
+        for mutant in self.mutants:
+            by = (mutant.by,) if isinstance(mutant.by, str) else mutant.by
+            if not by or not set(by) <= names:
+                raise ValueError(
+                    f"{self.id}: mutant {mutant.name!r} is to be refuted by {by}, "
+                    f"but the statement has only {sorted(names)}"
+                )
