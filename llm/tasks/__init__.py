@@ -1,0 +1,1 @@
+"""Tasks: problems with prompts and verifiers that no answer text can hang or crash."""

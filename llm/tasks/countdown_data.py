@@ -1,0 +1,194 @@
+"""CountDown puzzles: a seeded generator whose splits cannot leak, and the public data set.
+
+A puzzle belongs to a split by the hash of its key (sorted numbers, target), so that no choice of
+seed, size or order can bring a test problem into training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from diffsmooth.llm.tasks.countdown import Puzzle
+from diffsmooth.llm.tasks.expression import Tree, evaluate, written
+
+Split = Literal["train", "valid", "test"]
+
+#: Share of all problems in each split.
+SHARES: Mapping[Split, float] = {"train": 0.8, "valid": 0.1, "test": 0.1}
+
+#: The public data set, and the usual way to split it: rows [0, 327680) train, the next 1024 test.
+PUBLIC = "Jiayi-Pan/Countdown-Tasks-3to4"
+PUBLIC_ROWS: Mapping[Split, tuple[int, int]] = {"train": (0, 327_680), "test": (327_680, 328_704)}
+
+
+def split_of(puzzle: Puzzle) -> Split:
+    """The split that ``puzzle`` belongs to, by its key alone."""
+    numbers, target = puzzle.key
+    text = f"{','.join(map(str, numbers))}={target}"
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    u = int.from_bytes(digest, "big") / 2**64
+    return "train" if u < 0.8 else "valid" if u < 0.9 else "test"
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Law of generated puzzles: how many numbers, their range, and the range of the target.
+
+    A uniformly drawn number of uniformly drawn numbers is joined by uniform operators in a
+    random order; draws whose value is no integer in ``[1, max_target]`` are drawn again, so every
+    puzzle is solvable and carries the drawn expression as its ``solution``.
+    """
+
+    min_numbers: int = 3
+    max_numbers: int = 3
+    low: int = 1
+    high: int = 9
+    max_target: int = 99
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.min_numbers <= self.max_numbers <= 6:
+            raise ValueError(
+                f"min_numbers {self.min_numbers}, max_numbers {self.max_numbers}; "
+                "allowed: 2 <= min_numbers <= max_numbers <= 6"
+            )
+        if not 0 <= self.low <= self.high:
+            raise ValueError(f"low {self.low}, high {self.high}; allowed: 0 <= low <= high")
+        if self.max_target < 1:
+            raise ValueError(f"max_target is {self.max_target}; allowed: at least 1")
+
+    def draw(self, rng: np.random.Generator) -> Puzzle:
+        """One puzzle of any split."""
+        while True:
+            count = int(rng.integers(self.min_numbers, self.max_numbers + 1))
+            nums = tuple(int(n) for n in rng.integers(self.low, self.high + 1, count))
+            parts: list[Tree] = list(nums)
+            while len(parts) > 1:
+                left = parts.pop(int(rng.integers(len(parts))))
+                right = parts.pop(int(rng.integers(len(parts))))
+                parts.append(("+-*/"[int(rng.integers(4))], left, right))
+            value = evaluate(parts[0])
+            if value is not None and value.denominator == 1 and 1 <= value <= self.max_target:
+                return Puzzle(nums, int(value), written(parts[0]))
+
+    def stream(self, split: Split, seed: int | np.random.SeedSequence) -> Iterator[Puzzle]:
+        """Endless puzzles of ``split``, repeats included; the same seed gives the same stream."""
+        if split not in SHARES:
+            raise ValueError(f"split is {split!r}; allowed: {', '.join(SHARES)}")
+        rng = np.random.Generator(np.random.Philox(seed))
+        while True:
+            puzzle = self.draw(rng)
+            if split_of(puzzle) == split:
+                yield puzzle
+
+    def distinct(
+        self, split: Split, count: int, seed: int | np.random.SeedSequence
+    ) -> list[Puzzle]:
+        """``count`` different problems of ``split``.
+
+        Raises ``ValueError`` where 10,000 draws in a row bring no new problem: the law has fewer.
+        """
+        found: dict[tuple[tuple[int, ...], int], Puzzle] = {}
+        stale = 0
+        for puzzle in self.stream(split, seed):
+            if len(found) >= count:
+                break
+            stale = stale + 1 if puzzle.key in found else 0
+            found.setdefault(puzzle.key, puzzle)
+            if stale >= 10_000:
+                raise ValueError(
+                    f"count is {count}, but only {len(found)} distinct {split} problems were found"
+                )
+        return list(found.values())
+
+
+def puzzle_from_row(row: Mapping[str, Any]) -> Puzzle:
+    """The puzzle in a row with the public columns ``nums`` and ``target``.
+
+    Raises ``ValueError`` naming the column that is missing or no integer.
+    """
+    for column in ("nums", "target"):
+        if column not in row:
+            raise ValueError(f"row has no column {column!r}; found: {', '.join(sorted(row))}")
+    return Puzzle(
+        tuple(_integer("nums", n) for n in row["nums"]),
+        _integer("target", row["target"]),
+        row.get("solution"),
+    )
+
+
+def _integer(column: str, value: Any) -> int:
+    if isinstance(value, bool) or int(value) != value:
+        raise ValueError(f"column {column!r} holds {value!r}; allowed: integers")
+    return int(value)
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """Rows of a ``.parquet``, ``.jsonl`` or ``.json`` (one list) file.
+
+    Raises ``ValueError`` for another suffix, ``FileNotFoundError`` where there is no file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no data file {path}")
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        return rows
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    if path.suffix == ".json":
+        rows = json.loads(text)
+        if not isinstance(rows, list):
+            raise ValueError(f"{path} holds no list of rows")
+        return rows
+    raise ValueError(f"{path} has suffix {path.suffix!r}; allowed: .parquet, .jsonl, .json")
+
+
+def load_puzzles(
+    source: str | Path = PUBLIC, split: Split | None = None, limit: int | None = None
+) -> list[Puzzle]:
+    """Puzzles of a local file, or of the public data set by its hub name, columns read as they are.
+
+    ``split`` takes the usual rows of the public data set (``"train"`` or ``"test"``); a local
+    file is read whole.  The public rows repeat problems; the first of each key is kept, and test
+    drops the keys that train holds.
+    """
+    if Path(source).suffix in (".parquet", ".jsonl", ".json"):
+        return unique(map(puzzle_from_row, read_rows(source)))[:limit]
+    if split is None or split not in PUBLIC_ROWS:
+        raise ValueError(f"split is {split!r}; the public data set has: {', '.join(PUBLIC_ROWS)}")
+    from datasets import load_dataset
+
+    rows = load_dataset(str(source), split="train")
+    return public_split(rows, split)[:limit]
+
+
+def public_split(rows: Any, split: Split) -> list[Puzzle]:
+    """The usual split of the public rows, without repeats and without leakage into test."""
+    start, stop = PUBLIC_ROWS[split]
+    columns = rows[start:stop]
+    puzzles = unique(_pairs(columns))
+    if split == "train":
+        return puzzles
+    seen = {p.key for p in _pairs(rows[slice(*PUBLIC_ROWS["train"])])}
+    return [p for p in puzzles if p.key not in seen]
+
+
+def _pairs(columns: Mapping[str, Sequence[Any]]) -> Iterator[Puzzle]:
+    """Puzzles of a column-wise slice, as ``datasets`` gives it."""
+    for nums, target in zip(columns["nums"], columns["target"], strict=True):
+        yield puzzle_from_row({"nums": nums, "target": target})
+
+
+def unique(puzzles: Iterator[Puzzle] | Sequence[Puzzle]) -> list[Puzzle]:
+    """``puzzles`` with the first of every key, in order."""
+    return list({p.key: p for p in reversed(list(puzzles))}.values())[::-1]
