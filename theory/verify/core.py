@@ -29,12 +29,14 @@ class Budget:
     """How much work a method may do: ``examples`` random instances, ``restarts`` of an optimiser.
 
     ``seed`` makes the random and adversarial methods repeatable.  Without ``shrink`` the random
-    method stops at the first failing instance: enough for a mutant, which only has to be refuted.
+    method stops at the first failing instance: enough for a mutant, which only has to be refuted
+    (``shrink_mutants`` asks for minimal counterexamples there too).
     """
 
     deep: bool = False
     seed: int = 0
     shrink: bool = True
+    shrink_mutants: bool = False
 
     @property
     def examples(self) -> int:

@@ -1,0 +1,194 @@
+"""Rivals that read log-probs: entropy bonus, KL reward, unlikeliness, UCPO, MARA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+from diffsmooth.theory.rules._backend import Array, divide, is_symbolic
+from diffsmooth.theory.rules.base import Part, Rule, among, is_zero, nonnegative
+from diffsmooth.theory.rules.baselines import GRPO
+from diffsmooth.theory.rules.batch import GroupBatch, Groups
+from diffsmooth.theory.rules.smoothing import add_term
+
+SequenceReduction = Literal["sum", "mean"]
+
+
+def _answer_logps(batch: GroupBatch, reduction: str) -> Array:
+    return batch.sequence_logps if reduction == "sum" else batch.mean_logps
+
+
+@dataclass(frozen=True)
+class EntropyBonus(Rule):
+    """A - g log pi on every answer, correct or not; g < 0 is the entropy penalty.
+
+    The sequence form; the token form (entropy of the token law in the loss) belongs to the update.
+    """
+
+    g: Any = 0.0
+    reduction: SequenceReduction = "sum"
+    base: Rule = GRPO()
+
+    part: ClassVar[Part] = "both"
+    citation: ClassVar[str] = "Williams & Peng 1991"
+    formula: ClassVar[str] = "A - g log pi"
+    needs_logps: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        among("reduction", self.reduction, ("sum", "mean"))
+
+    def __call__(self, batch: GroupBatch) -> Array:
+        if is_zero(self.g):
+            return self.base(batch)
+        return add_term(self.base(batch), -self.g * _answer_logps(batch, self.reduction))
+
+
+@dataclass(frozen=True)
+class KLReward(Rule):
+    """r' = r - beta (log pi - log pi_ref), then the base's advantage (KL in the reward)."""
+
+    beta: Any = 0.0
+    base: Rule = GRPO()
+
+    part: ClassVar[Part] = "both"
+    citation: ClassVar[str] = "2203.02155"
+    formula: ClassVar[str] = "base of r - beta log(pi/pi_ref)"
+    needs_logps: ClassVar[bool] = True
+    needs_reference: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        nonnegative("beta", self.beta)
+
+    def __call__(self, batch: GroupBatch) -> Array:
+        if is_zero(self.beta):
+            return self.base(batch)
+        ratio = batch.sequence_logps - batch.sequence_ref_logps
+        return self.base(replace(batch, reward=batch.work_reward - self.beta * ratio))
+
+
+@dataclass(frozen=True)
+class Unlikeliness(Rule):
+    """Correct answers: r (1 - weight * rank / G), then the base's advantage.
+
+    rank 0..G-1 counts the answers of the group (correct or not) with a smaller mean log-prob per
+    token; ties share their mean rank, so that the order of the rows plays no part.
+    """
+
+    weight: Any = 0.25
+    reduction: SequenceReduction = "mean"
+    base: Rule = GRPO()
+
+    part: ClassVar[Part] = "both"
+    citation: ClassVar[str] = "2506.02355"
+    formula: ClassVar[str] = "base of r (1 - .25 rank/G) on correct"
+    needs_logps: ClassVar[bool] = True
+    touches_incorrect: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        nonnegative("weight", self.weight)
+        among("reduction", self.reduction, ("sum", "mean"))
+
+    def __call__(self, batch: GroupBatch) -> Array:
+        if is_zero(self.weight):
+            return self.base(batch)
+        xp, reward = batch.xp, batch.work_reward
+        rank = xp.astype(_ranks(batch, _answer_logps(batch, self.reduction)), reward.dtype)
+        size = batch.groups.sum(xp.ones_like(reward))
+        factor = xp.where(batch.correct, 1 - self.weight * rank / size, xp.ones_like(reward))
+        return self.base(replace(batch, reward=reward * factor))
+
+
+@dataclass(frozen=True)
+class UCPO(Rule):
+    """Positive advantages reweighted towards unlikely correct answers, their sum kept.
+
+    w = (1 - tau)/n + tau (1/q)/sum(1/q) over the n correct answers of the group, q proportional to
+    exp(mean log-prob); A on a correct answer becomes A n w.  Computed as a softmax of -log q.
+    """
+
+    tau: Any = 0.2
+    reduction: SequenceReduction = "mean"
+    base: Rule = GRPO()
+
+    part: ClassVar[Part] = "both"
+    citation: ClassVar[str] = "2605.00365"
+    formula: ClassVar[str] = "A n ((1-tau)/n + tau (1/q)/sum(1/q)) on correct"
+    needs_logps: ClassVar[bool] = True
+    touches_incorrect: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        nonnegative("tau", self.tau)
+        among("reduction", self.reduction, ("sum", "mean"))
+        if not getattr(self.tau, "free_symbols", None) and float(self.tau) > 1:
+            raise ValueError(f"tau: must lie in [0, 1], got {self.tau}")
+
+    def __call__(self, batch: GroupBatch) -> Array:
+        if is_zero(self.tau):
+            return self.base(batch)
+        xp = batch.xp
+        score = -_answer_logps(batch, self.reduction)
+        number = xp.astype(batch.correct, score.dtype)
+        top = batch.groups.max(xp.where(batch.correct, score, xp.zeros_like(score) - float("inf")))
+        shifted = xp.where(batch.correct, score - top, xp.zeros_like(score))
+        weight = xp.exp(shifted) * number
+        count = batch.groups.sum(number)
+        share = divide(xp, weight, batch.groups.sum(weight))
+        factor = xp.where(batch.correct, (1 - self.tau) + self.tau * count * share, number + 1)
+        advantage = self.base(batch)
+        return advantage * xp.astype(factor, advantage.dtype)
+
+
+@dataclass(frozen=True)
+class MARA(Rule):
+    """Correct answers: r + beta (log pi_ref(z) - log pi_ref(y)), then the base's advantage.
+
+    z is the group's likeliest correct answer under the reference (the anchor): under the optimum
+    of a KL-regularised objective all correct answers become equally likely.
+    """
+
+    beta: Any = 0.1
+    base: Rule = GRPO()
+
+    part: ClassVar[Part] = "both"
+    citation: ClassVar[str] = "2510.20817"
+    formula: ClassVar[str] = "base of r + beta (log pi_ref(z) - log pi_ref(y)) on correct"
+    needs_logps: ClassVar[bool] = True
+    needs_reference: ClassVar[bool] = True
+    touches_incorrect: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        nonnegative("beta", self.beta)
+
+    def __call__(self, batch: GroupBatch) -> Array:
+        if is_zero(self.beta):
+            return self.base(batch)
+        xp, reference = batch.xp, batch.sequence_ref_logps
+        anchor = batch.groups.max(
+            xp.where(batch.correct, reference, xp.zeros_like(reference) - float("inf"))
+        )
+        bonus = xp.where(batch.correct, anchor - reference, xp.zeros_like(reference))
+        reward = batch.work_reward
+        return self.base(replace(batch, reward=reward + self.beta * xp.astype(bonus, reward.dtype)))
+
+
+def _ranks(batch: GroupBatch, values: Array) -> Array:
+    """(B,) rank 0..G-1 of each value within its group, ascending; ties get their mean rank."""
+    if is_symbolic(values):
+        raise TypeError(
+            "logps: this rule orders log-probs, which symbolic expressions do not allow"
+        )
+    xp, labels = batch.xp, batch.groups.labels
+    # Sort by (group, value): two stable sorts.
+    by_value = xp.argsort(values, stable=True)
+    order = xp.take(by_value, xp.argsort(xp.take(labels, by_value), stable=True))
+    label, value = xp.take(labels, order), xp.take(values, order)
+    start = xp.zeros_like(label[:1])
+    new_run = (label[1:] != label[:-1]) | (value[1:] != value[:-1])
+    runs = Groups(xp.cumulative_sum(xp.concat([start, xp.astype(new_run, label.dtype)])))
+    ones = xp.ones_like(value)
+    position = xp.cumulative_sum(ones) - 1
+    mean_position = runs.sum(position) / runs.sum(ones)
+    group = Groups(label)
+    first = -group.max(-position)
+    ranked = mean_position - first
+    return xp.take(ranked, xp.argsort(order, stable=True))

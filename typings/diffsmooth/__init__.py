@@ -1,0 +1,1 @@
+../../diffsmooth/__init__.py
