@@ -1,0 +1,27 @@
+"""What was run: configuration hash, Parquet tables, JSON sidecars, atomic writes, resume.
+
+Stands beside the stack: ``sim``, ``llm`` and ``cli`` use it, it imports none of them.
+"""
+
+from diffsmooth.records.configuration import canonical, config_hash
+from diffsmooth.records.store import (
+    done,
+    read_json,
+    read_table,
+    sidecar,
+    write_bytes,
+    write_json,
+    write_table,
+)
+
+__all__ = [
+    "canonical",
+    "config_hash",
+    "done",
+    "read_json",
+    "read_table",
+    "sidecar",
+    "write_bytes",
+    "write_json",
+    "write_table",
+]
