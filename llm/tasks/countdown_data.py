@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -189,6 +189,9 @@ def _pairs(columns: Mapping[str, Sequence[Any]]) -> Iterator[Puzzle]:
         yield puzzle_from_row({"nums": nums, "target": target})
 
 
-def unique(puzzles: Iterator[Puzzle] | Sequence[Puzzle]) -> list[Puzzle]:
+def unique(puzzles: Iterable[Puzzle]) -> list[Puzzle]:
     """``puzzles`` with the first of every key, in order."""
-    return list({p.key: p for p in reversed(list(puzzles))}.values())[::-1]
+    first: dict[tuple[tuple[int, ...], int], Puzzle] = {}
+    for puzzle in puzzles:
+        first.setdefault(puzzle.key, puzzle)
+    return list(first.values())

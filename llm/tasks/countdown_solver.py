@@ -59,7 +59,7 @@ def values(nums: Numbers) -> frozenset[Fraction]:
 def _partners(
     x: Fraction, others: frozenset[Fraction], goal: Fraction
 ) -> Iterator[tuple[str, Fraction, bool]]:
-    """``(operator, y, swapped)`` with ``x op y = goal`` (swapped: ``y op x = goal``), y in others."""
+    """``(operator, y, swapped)``: ``x op y = goal``, or swapped ``y op x = goal``; y in others."""
     for operator, y, swapped in (
         ("+", goal - x, False),
         ("-", x - goal, False),
