@@ -1,0 +1,260 @@
+"""What a run found: as JSON for machines and as one self-contained page for people.
+
+The page loads nothing: formulas are inline SVG, figures are data URIs.  Verdicts are words, so
+they survive black-and-white print and a screen reader.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import platform
+from collections.abc import Iterable
+from html import escape
+from importlib import metadata
+from typing import Any
+
+from diffsmooth.theory.verify.core import Statement
+from diffsmooth.theory.verify.latex import UnrenderableError, to_html
+from diffsmooth.theory.verify.run import MethodResult, MutantResult, Run, StatementResult
+
+_SOURCES = {"paper": "of the paper", "new": "new here", "corrected": "of the paper, corrected"}
+
+
+def to_json(run: Run) -> dict[str, Any]:
+    """The run as plain data: seconds, and per statement its methods and mutants."""
+    return {
+        "seconds": round(run.seconds, 3),
+        "statements": [
+            {
+                "id": result.id,
+                "title": result.statement.title,
+                "source": result.statement.source,
+                "methods": [
+                    {
+                        "name": m.name,
+                        "verdict": m.verdict,
+                        "domain": m.domain,
+                        "seconds": round(m.seconds, 3),
+                        "detail": detail_of(m),
+                    }
+                    for m in result.methods
+                ],
+                "mutants": [
+                    {"name": m.name, "refuted": m.refuted, "by": m.by} for m in result.mutants
+                ],
+            }
+            for result in run.statements
+        ],
+    }
+
+
+def detail_of(method: MethodResult) -> str:
+    """One line: what the method did, its counterexample, and why "undecided" is forgiven."""
+    parts = [method.detail]
+    if method.counterexample:
+        parts.append(f"counterexample: {method.counterexample}")
+    if method.verdict == "undecided" and method.optional and method.error is None:
+        parts.append(f"optional: {method.optional}")
+    return "; ".join(parts)
+
+
+def to_html_page(run: Run) -> str:
+    """The run as one HTML page that reads like a short paper."""
+    green = sum(s.green for s in run.statements)
+    caught = sum(m.refuted for s in run.statements for m in s.mutants)
+    mutants = sum(len(s.mutants) for s in run.statements)
+    methods = sum(len(s.methods) for s in run.statements)
+    budget = run.budget
+    lead = (
+        f"{green} of {len(run.statements)} statements hold by all their methods "
+        f"({methods} checks); {caught} of {mutants} deliberately wrong variants were refuted. "
+        f"{'Deep' if budget.deep else 'Default'} budget, seed {budget.seed}, "
+        f"{run.seconds:.1f} s."
+    )
+    return _PAGE.format(
+        style=_STYLE,
+        lead=escape(lead),
+        reading=_READING,
+        contents="\n".join(_contents_row(s) for s in run.statements),
+        sections="\n".join(_section(s) for s in run.statements),
+        versions=escape(_versions()),
+    )
+
+
+def _contents_row(result: StatementResult) -> str:
+    said = ", ".join(f"{m.name} {_verdict(m)}" for m in result.methods)
+    caught = f"{sum(m.refuted for m in result.mutants)}/{len(result.mutants)}"
+    return (
+        f'<tr><th scope="row"><a href="#{_anchor(result.id)}">{escape(result.id)}</a></th>'
+        f"<td>{escape(result.statement.title)}</td><td>{escape(_state(result.green))}</td>"
+        f"<td>{escape(said)}</td><td>{caught}</td></tr>"
+    )
+
+
+def _section(result: StatementResult) -> str:
+    s = result.statement
+    parts = [
+        f'<section id="{_anchor(s.id)}"><h2>{escape(s.id)}. {escape(s.title)}</h2>',
+        f'<p class="source"><strong>{_state(result.green)}</strong> · {_SOURCES[s.source]} · '
+        f"{escape(s.reference)}</p>",
+        f'<div class="statement">{formula(s.latex)}</div>',
+    ]
+    if s.assumptions:
+        parts.append("<h3>Assumptions</h3><ul>" + _items(s.assumptions) + "</ul>")
+    if s.correction:
+        parts.append(f"<h3>What was wrong</h3><p>{escape(s.correction)}</p>")
+    parts += [
+        _table("Verdicts", ("method", "verdict", "domain", "what was found", "s"), _methods(result))
+    ]
+    if result.mutants:
+        rows = (_mutant_row(m) for m in result.mutants)
+        parts.append(_table("Wrong variants", ("variant", "refuted", "by", "witness"), rows))
+    if result.skipped:
+        parts.append(f"<p>{result.skipped} more part(s) run under <code>--deep</code>.</p>")
+    parts.append(f"<h3>Limits</h3><p>{escape(s.limits)}</p>")
+    if s.figure is not None:
+        parts.append(figure(s))
+    return "\n".join([*parts, "</section>"])
+
+
+def _methods(result: StatementResult) -> Iterable[tuple[str, ...]]:
+    for m in result.methods:
+        detail = escape(m.detail)
+        if m.residual is not None and abs(m.residual) != float("inf"):
+            detail += f' <span class="residual">[{m.residual:.3g}]</span>'
+        if m.counterexample:
+            detail += f"<br><strong>Counterexample:</strong> {escape(m.counterexample)}"
+        if m.verdict == "undecided" and m.optional and m.error is None:
+            detail += f"<br>Optional: {escape(m.optional)}"
+        yield escape(m.name), escape(_verdict(m)), escape(m.domain), detail, f"{m.seconds:.2f}"
+
+
+def _mutant_row(m: MutantResult) -> tuple[str, ...]:
+    witness = m.counterexample or m.detail
+    return escape(m.name), "yes" if m.refuted else "NO", escape(m.by), escape(witness)
+
+
+def _table(caption: str, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    cells = "".join(f'<th scope="col">{h}</th>' for h in head)
+    body = "".join(
+        "<tr>"
+        + f'<th scope="row">{row[0]}</th>'
+        + "".join(f"<td>{cell}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<h3>{caption}</h3><div class="wide"><table><thead><tr>{cells}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def formula(latex: str) -> str:
+    """The formula as inline SVG; its source in plain text where mathtext cannot parse it."""
+    try:
+        return to_html(latex)
+    except UnrenderableError:
+        return f'<pre class="source-latex">{escape(latex)}</pre>'
+
+
+def figure(statement: Statement[Any]) -> str:
+    """The statement's picture as a data URI; a failure to draw is said on the page."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    assert statement.figure is not None
+    alt = escape(f"Figure for {statement.id}: {statement.title}", quote=True)
+    try:
+        with rc_context({"svg.hashsalt": statement.id, "svg.fonttype": "path"}):
+            canvas = Figure(figsize=(6.2, 3.6), layout="constrained")
+            statement.figure(canvas.add_subplot())
+            buffer = io.BytesIO()
+            canvas.savefig(buffer, format="svg", metadata={"Date": None}, facecolor="white")
+    except Exception as error:
+        return f"<p><strong>The figure could not be drawn:</strong> {escape(repr(error))}</p>"
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    caption = f"<figcaption>{escape(statement.title)}</figcaption>"
+    return f'<figure><img alt="{alt}" src="data:image/svg+xml;base64,{data}">{caption}</figure>'
+
+
+def _verdict(m: MethodResult) -> str:
+    return "error" if m.error is not None else m.verdict
+
+
+def _state(green: bool) -> str:
+    return "holds" if green else "FAILS"
+
+
+def _anchor(identity: str) -> str:
+    return "s-" + "".join(c if c.isalnum() else "-" for c in identity)
+
+
+def _items(texts: Iterable[str]) -> str:
+    return "".join(f"<li>{escape(t)}</li>" for t in texts)
+
+
+def _versions() -> str:
+    names = ("diffsmooth", "numpy", "scipy", "sympy", "z3-solver", "python-flint", "hypothesis")
+    found = [f"Python {platform.python_version()}"]
+    for name in names:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            found.append(f"{name} not installed")
+    return ", ".join(found)
+
+
+_READING = """<p><b>proved</b>: by sympy, exact arithmetic, an SMT solver or outward-rounded
+balls, on the whole stated domain. <b>holds</b>: no violation among the instances sampled or
+searched; not a proof. <b>refuted</b>: a counterexample is given. <b>undecided</b>: the method could
+not tell. A wrong variant is the claim with a deliberate error; a check that passes one is a defect.
+Numbers in brackets are the residual, the certified bound or the smallest margin seen.</p>"""
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --line: #999; --soft: #f4f4f2; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e6e3; --paper: #16171a; --line: #666; --soft: #202226; }
+}
+body { font: 1.05rem/1.55 Georgia, "Times New Roman", serif; color: var(--ink);
+  background: var(--paper); max-width: 54rem; margin: 2.5rem auto; padding: 0 1rem; }
+h1 { font-size: 1.7rem; line-height: 1.25; } h2 { font-size: 1.3rem; margin-top: 2.8rem; }
+h3 { font-size: 1rem; margin: 1.3rem 0 .3rem; } a { color: inherit; }
+.statement { border-left: 3px solid var(--line); background: var(--soft);
+  padding: .7rem 1rem; overflow-x: auto; }
+.display { margin: .45rem 0; } svg.tex { max-width: none; } p.math { margin: .3rem 0; }
+.wide { overflow-x: auto; } .source { margin-top: -.6rem; }
+table { border-collapse: collapse; width: 100%; font-size: .88rem; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0;
+  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+thead th { border-bottom: 2px solid var(--ink); } tbody th { font-weight: 600; }
+td:last-child { min-width: 2.5rem; }
+figure { margin: 1.2rem 0; } img { max-width: 100%; background: #fff; }
+figcaption, footer { font-size: .85rem; } pre { white-space: pre-wrap; }
+@media print { body { max-width: none; margin: 0; font-size: 10pt; color: #000; background: #fff; }
+  :root { --ink: #000; --paper: #fff; --line: #777; --soft: #fff; }
+  section { break-inside: auto; } h2, h3 { break-after: avoid; } tr, figure { break-inside: avoid; }
+  .statement, .wide { overflow: visible; } }
+"""
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Diversity collapse and differential smoothing: statements checked by machine</title>
+<style>{style}</style></head><body><main>
+<h1>Diversity collapse and differential smoothing: statements checked by machine</h1>
+<p>{lead}</p>
+<p>The statements concern <i>Differential Smoothing Mitigates Sharpening and Improves LLM
+Reasoning</i> (arXiv 2511.19942): a finite set of trajectories, a base policy <i>b</i>, a correct
+set <i>S</i> and an incorrect set <i>F</i>; <i>C</i> is the probability of a correct answer,
+<i>q</i> the law of the correct ones, <i>f</i> that of the incorrect ones.</p>
+{reading}
+<h2 id="contents">Overview</h2>
+<div class="wide"><table><thead><tr><th scope="col">id</th><th scope="col">statement</th>
+<th scope="col">state</th><th scope="col">methods</th><th scope="col">refuted</th></tr></thead>
+<tbody>
+{contents}
+</tbody></table></div>
+{sections}
+</main><footer><p>{versions}.</p></footer></body></html>
+"""

@@ -1,0 +1,390 @@
+"""The runner: discovers the statements, runs methods and mutants, and judges them.
+
+A statement is green iff every method that ran says "proved" or "holds" (an "undecided" is
+forgiven only to a method that declares itself optional, with a reason), at least one method says
+so, and every mutant is refuted by every method named for it.
+
+Adding a statement is adding one file to ``theory/statements`` that exports ``STATEMENT``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import re
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from diffsmooth.theory.verify.core import PROVING, Budget, Method, Mutant, Statement, Verdict
+
+STATEMENTS = "diffsmooth.theory.statements"
+
+#: Rough relative cost, to start the long tasks first.
+_COST = {"certified": 6, "smt": 5, "symbolic": 4, "adversarial": 4, "random": 3, "exact": 2}
+
+
+class UnsoundVerdictError(RuntimeError):
+    """A method that only samples said "proved"."""
+
+
+class UnknownStatementError(ValueError):
+    """No statement has this id."""
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """What one method said of the claim; ``error`` is the last line of a traceback."""
+
+    name: str
+    verdict: Verdict
+    domain: str
+    seconds: float
+    detail: str
+    residual: float | None = None
+    counterexample: str | None = None
+    optional: str | None = None
+    error: str | None = None
+
+    @property
+    def green(self) -> bool:
+        if self.error is not None:
+            return False
+        return self.verdict in ("proved", "holds") or (
+            self.verdict == "undecided" and self.optional is not None
+        )
+
+
+@dataclass(frozen=True)
+class MutantResult:
+    """Whether the named methods refuted a wrong claim."""
+
+    name: str
+    refuted: bool
+    by: str
+    seconds: float
+    detail: str
+    counterexample: str | None = None
+
+    @property
+    def green(self) -> bool:
+        return self.refuted
+
+
+@dataclass(frozen=True)
+class StatementResult:
+    """All that was found of one statement; ``skipped`` counts parts left to ``--deep``."""
+
+    statement: Statement[Any]
+    methods: tuple[MethodResult, ...]
+    mutants: tuple[MutantResult, ...]
+    skipped: int = 0
+
+    @property
+    def id(self) -> str:
+        return self.statement.id
+
+    @property
+    def seconds(self) -> float:
+        """Processor time of all parts, s."""
+        return sum(m.seconds for m in self.methods) + sum(m.seconds for m in self.mutants)
+
+    @property
+    def green(self) -> bool:
+        return (
+            all(m.green for m in self.methods)
+            and any(m.verdict in ("proved", "holds") and m.green for m in self.methods)
+            and all(m.green for m in self.mutants)
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A whole run: wall-clock ``seconds``, the budget, and the statements in order of id."""
+
+    seconds: float
+    budget: Budget
+    statements: tuple[StatementResult, ...]
+
+    @property
+    def green(self) -> bool:
+        return bool(self.statements) and all(s.green for s in self.statements)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One method on the claim, or one mutant; small enough to travel to a worker."""
+
+    module: str
+    id: str
+    kind: Literal["method", "mutant"]
+    index: int
+
+
+Progress = Callable[[str, int, int], None]
+"""Called with (statement id, tasks done, tasks in all) after every task."""
+
+
+def discover(package: str = STATEMENTS) -> dict[str, str]:
+    """Map each statement's id to its module, in natural order (A2 before A10).
+
+    ``template`` and modules that begin with an underscore are not statements.  Raises
+    ``ValueError`` for a module without ``STATEMENT`` or for an id used twice.
+    """
+    path = importlib.import_module(package).__path__
+    found: dict[str, str] = {}
+    for info in pkgutil.iter_modules(path):
+        if info.name == "template" or info.name.startswith("_"):
+            continue
+        module = f"{package}.{info.name}"
+        identity = load(module).id
+        if identity in found:
+            raise ValueError(f"statement id {identity} is used by {found[identity]} and {module}")
+        found[identity] = module
+    return dict(sorted(found.items(), key=lambda item: natural(item[0])))
+
+
+def load(module: str) -> Statement[Any]:
+    """The ``STATEMENT`` of a module; ``ValueError`` if it has none."""
+    statement = getattr(importlib.import_module(module), "STATEMENT", None)
+    if not isinstance(statement, Statement):
+        raise ValueError(f"{module} does not export STATEMENT, an instance of core.Statement")
+    return statement
+
+
+def natural(identity: str) -> tuple[str, int, str]:
+    """Sort key: letter, number, the rest ("B7.ii" -> ("B", 7, ".ii"))."""
+    match = re.match(r"([A-Za-z]*)(\d*)(.*)", identity, re.DOTALL)
+    assert match is not None
+    letters, digits, rest = match.groups()
+    return letters, int(digits) if digits else -1, rest
+
+
+def select(known: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The ids meant by ``wanted``: an id, the id of a family (B7 also means B7.ii) or a letter.
+
+    Nothing wanted means all.  Raises ``UnknownStatementError`` that names the nearest id.
+    """
+    if not wanted:
+        return list(known)
+    chosen: set[str] = set()
+    for word in wanted:
+        hits = [i for i in known if _means(word.upper(), i.upper())]
+        if not hits:
+            near = get_close_matches(word.upper(), known, n=3, cutoff=0.0)
+            raise UnknownStatementError(
+                f"no statement {word!r}; nearest: {', '.join(near)} (of {len(known)})"
+            )
+        chosen.update(hits)
+    return [i for i in known if i in chosen]
+
+
+def _means(word: str, identity: str) -> bool:
+    """B means every B; B7 means B7 and B7.ii but not B70; B7.II means itself."""
+    letter, number, _ = natural(word)
+    if word == letter:
+        return natural(identity)[0] == letter
+    return identity.startswith(word) and natural(identity)[:2] == (letter, number)
+
+
+def run_method(method: Method[Any], claim: Any, budget: Budget) -> MethodResult:
+    """Run one method; an exception inside it becomes a red result that carries its last line.
+
+    Raises ``UnsoundVerdictError`` if a method outside ``PROVING`` says "proved".
+    """
+    start = time.perf_counter()
+    try:
+        outcome = method.check(claim, budget)
+    except Exception as error:
+        line = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(frame.filename)}:{frame.lineno}"
+        return MethodResult(
+            name=method.name,
+            verdict="undecided",
+            domain=method.domain,
+            seconds=time.perf_counter() - start,
+            detail=f"raised {line} ({where})",
+            optional=method.optional,
+            error=line,
+        )
+    if outcome.verdict == "proved" and method.name not in PROVING:
+        raise UnsoundVerdictError(
+            f'method {method.name!r} said "proved", but it only samples ({method.domain});'
+            f" only {', '.join(sorted(PROVING))} may say so"
+        )
+    return MethodResult(
+        name=method.name,
+        verdict=outcome.verdict,
+        domain=method.domain,
+        seconds=time.perf_counter() - start,
+        detail=outcome.detail,
+        residual=outcome.residual,
+        counterexample=outcome.counterexample,
+        optional=method.optional,
+    )
+
+
+def run_mutant(statement: Statement[Any], mutant: Mutant[Any], budget: Budget) -> MutantResult:
+    """Give a wrong claim to the methods named for it; every one of them must refute it."""
+    results = [run_method(m, mutant.claim, budget) for m in _judges(statement, mutant, budget)]
+    missed = [r for r in results if r.verdict != "refuted"]
+    witness = next((r.counterexample for r in results if r.counterexample), None)
+    return MutantResult(
+        name=mutant.name,
+        refuted=bool(results) and not missed,
+        by=", ".join(r.name for r in results),
+        seconds=sum(r.seconds for r in results),
+        detail="; ".join(
+            r.detail if r.verdict == "refuted" else f"{r.name} says {r.verdict}: {r.detail}"
+            for r in (missed or results)
+        ),
+        counterexample=witness,
+    )
+
+
+def _runs(method: Method[Any], budget: Budget) -> bool:
+    return budget.deep or not method.deep
+
+
+def _judges(statement: Statement[Any], mutant: Mutant[Any], budget: Budget) -> list[Method[Any]]:
+    by = (mutant.by,) if isinstance(mutant.by, str) else mutant.by
+    return [m for m in statement.methods if m.name in by and _runs(m, budget)]
+
+
+def tasks_of(statement: Statement[Any], module: str, budget: Budget) -> Iterator[Task]:
+    """The parts of a statement that run within the budget (deep methods only under deep)."""
+    for i, method in enumerate(statement.methods):
+        if _runs(method, budget):
+            yield Task(module, statement.id, "method", i)
+    for i, mutant in enumerate(statement.mutants):
+        if _judges(statement, mutant, budget):
+            yield Task(module, statement.id, "mutant", i)
+
+
+def execute(
+    task: Task, budget: Budget, statement: Statement[Any] | None = None
+) -> MethodResult | MutantResult:
+    """Run one task, importing its statement if it is not given (as in a worker)."""
+    statement = statement if statement is not None else load(task.module)
+    if task.kind == "method":
+        return run_method(statement.methods[task.index], statement.claim, budget)
+    return run_mutant(statement, statement.mutants[task.index], _mutant_budget(budget))
+
+
+def _mutant_budget(budget: Budget) -> Budget:
+    return replace(budget, shrink=budget.shrink and budget.shrink_mutants)
+
+
+def run_statement(statement: Statement[Any], budget: Budget | None = None) -> StatementResult:
+    """Run a statement's methods and mutants one after the other in this process."""
+    budget = budget if budget is not None else Budget()
+    tasks = list(tasks_of(statement, "", budget))
+    return _assemble(statement, {t: execute(t, budget, statement) for t in tasks})
+
+
+def first_red(
+    statement: Statement[Any], budget: Budget
+) -> tuple[str, MethodResult | MutantResult] | None:
+    """The first part that is red and what it found, or ``None``; stops there."""
+    for task in tasks_of(statement, "", budget):
+        result = execute(task, budget, statement)
+        if not result.green:
+            return f"{task.kind} {result.name}", result
+    return None
+
+
+def verify(
+    ids: Sequence[str] = (),
+    budget: Budget | None = None,
+    *,
+    jobs: int = 2,
+    package: str = STATEMENTS,
+    progress: Progress | None = None,
+) -> Run:
+    """Run the statements of ``package`` that ``ids`` select (all, if empty) in ``jobs`` processes.
+
+    Results do not depend on ``jobs``.  Raises ``UnknownStatementError`` for an id that does not
+    exist and ``ValueError`` for ``jobs < 1`` or a faulty statement file.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}; must be at least 1")
+    start = time.perf_counter()
+    budget = budget if budget is not None else Budget()
+    modules = discover(package)
+    chosen = {i: load(modules[i]) for i in select(list(modules), ids)}
+    tasks = sorted(
+        (t for i, s in chosen.items() for t in tasks_of(s, modules[i], budget)),
+        key=lambda t: -_cost(chosen[t.id], t),
+    )
+    results: dict[Task, MethodResult | MutantResult] = {}
+    for task, result in _results(tasks, budget, min(jobs, len(tasks))):
+        results[task] = result
+        if progress is not None:
+            progress(task.id, len(results), len(tasks))
+    statements = tuple(
+        _assemble(s, {t: r for t, r in results.items() if t.id == i}) for i, s in chosen.items()
+    )
+    return Run(time.perf_counter() - start, budget, statements)
+
+
+def _cost(statement: Statement[Any], task: Task) -> float:
+    if task.kind == "method":
+        return _COST[statement.methods[task.index].name]
+    by = statement.mutants[task.index].by
+    return sum(_COST[name] for name in ((by,) if isinstance(by, str) else by)) / 2
+
+
+def _results(
+    tasks: Sequence[Task], budget: Budget, jobs: int
+) -> Iterator[tuple[Task, MethodResult | MutantResult]]:
+    if jobs <= 1:
+        for task in tasks:
+            yield task, execute(task, budget)
+        return
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from multiprocessing import get_context
+
+    # spawn, not fork: z3, flint and BLAS hold threads and state that do not survive a fork.
+    with _one_thread_each(), ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(execute, task, budget): task for task in tasks}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Workers share the cores: a BLAS pool in each of them only gets in the way."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _assemble(
+    statement: Statement[Any], results: dict[Task, MethodResult | MutantResult]
+) -> StatementResult:
+    parts = [results[t] for t in sorted(results, key=lambda t: t.index)]
+    total = len(statement.methods) + len(statement.mutants)
+    return StatementResult(
+        statement,
+        tuple(p for p in parts if isinstance(p, MethodResult)),
+        tuple(p for p in parts if isinstance(p, MutantResult)),
+        skipped=total - len(parts),
+    )
