@@ -1,8 +1,8 @@
 """The command ``diffsmooth``: words to calls, no logic.
 
-Every verb is a frozen dataclass with a function ``run(config) -> exit status`` in a file of its own;
-the same object is used from Python and notebooks.  Only the verb that was named is imported, so
-that ``--help`` stays instant.
+Every verb is a frozen dataclass with a function ``run(config) -> exit status`` in a file of its
+own; the same object is used from Python and notebooks.  Only the verb that was named is imported,
+so that ``--help`` stays instant.
 """
 
 from __future__ import annotations

@@ -8,9 +8,10 @@ Neither torch nor sympy is imported: the caller who passes their objects already
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
-import array_api_compat
+import array_api_compat.numpy
 import numpy as np
 
 Array = Any
@@ -22,20 +23,46 @@ def is_symbolic(x: Array) -> bool:
 
 
 def namespace(*arrays: Array) -> Any:
-    """The array-API namespace that the given arrays share.
+    """The array-API namespace that the given arrays share (None is skipped).
 
-    Raises TypeError if they belong to different libraries or are no arrays.
+    Raises TypeError if they belong to different libraries or to none of NumPy and torch.
     """
     given = [a for a in arrays if a is not None]
+    torches = sum(is_torch(a) for a in given)
+    numpy = sum(isinstance(a, (np.ndarray, np.generic)) for a in given)
+    if torches + numpy != len(given) or (torches and numpy):
+        kinds = sorted({type(a).__name__ for a in given})
+        raise TypeError(f"all arrays must belong to one library (NumPy, torch); got {kinds}")
+    if torches:
+        import array_api_compat.torch as torch_namespace
+
+        return torch_namespace
     if any(is_symbolic(a) for a in given):
         return _SYMBOLIC
-    try:
-        return array_api_compat.array_namespace(*given)
-    except TypeError as error:
-        kinds = sorted({type(a).__name__ for a in given})
-        raise TypeError(
-            f"all arrays of a batch must belong to one library (NumPy, torch); got {kinds}"
-        ) from error
+    return array_api_compat.numpy
+
+
+def is_torch(x: Array) -> bool:
+    """True for a torch tensor (torch is not imported: whoever passes one has)."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+class cached:
+    """``functools.cached_property`` without its lock, which torch.compile cannot trace."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.__doc__ = function.__doc__
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        value = self.function(instance)
+        if not compiling():
+            instance.__dict__[self.name] = value
+        return value
 
 
 def compiling() -> bool:
@@ -60,7 +87,7 @@ def working(xp: Any, x: Array) -> Array:
 
 def segment_sum(xp: Any, x: Array, labels: Array, size: int) -> Array:
     """Sum of the rows of ``x`` (B, ...) by label (B,) in [0, size): shape (size, ...)."""
-    if array_api_compat.is_torch_array(x):
+    if is_torch(x):
         return x.new_zeros((size, *x.shape[1:])).index_add(0, labels, x)
     out = np.zeros((size, *x.shape[1:]), dtype=x.dtype)
     np.add.at(out, labels, x)
@@ -69,7 +96,7 @@ def segment_sum(xp: Any, x: Array, labels: Array, size: int) -> Array:
 
 def segment_max(xp: Any, x: Array, labels: Array, size: int) -> Array:
     """Maximum of ``x`` (B,) by label; labels without a row get -inf."""
-    if array_api_compat.is_torch_array(x):
+    if is_torch(x):
         start = x.new_full((size,), -float("inf"))
         return start.scatter_reduce(0, labels, x, reduce="amax")
     if is_symbolic(x):
@@ -114,6 +141,7 @@ class _Symbolic:
 
     int64 = np.int64
     float64 = np.float64
+    bool = np.bool_
 
     @staticmethod
     def _call(name: str, x: Array) -> Array:
@@ -147,12 +175,12 @@ class _Symbolic:
         return x.astype(dtype)
 
     @staticmethod
-    def zeros_like(x: Array) -> Array:
-        return np.zeros(x.shape, dtype=x.dtype)
+    def zeros_like(x: Array, dtype: Any = None) -> Array:
+        return np.zeros(x.shape, dtype=x.dtype if dtype is None else dtype)
 
     @staticmethod
-    def ones_like(x: Array) -> Array:
-        return np.ones(x.shape, dtype=x.dtype)
+    def ones_like(x: Array, dtype: Any = None) -> Array:
+        return np.ones(x.shape, dtype=x.dtype if dtype is None else dtype)
 
     @staticmethod
     def sum(x: Array, axis: int | None = None) -> Array:

@@ -6,11 +6,11 @@ A proof, a table and a trainer hand the same object to the same rule.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from diffsmooth.theory.rules._backend import (
     Array,
+    cached,
     compiling,
     divide,
     is_symbolic,
@@ -63,27 +63,27 @@ class GroupBatch:
     def __post_init__(self) -> None:
         _check(self)
 
-    @cached_property
+    @cached
     def xp(self) -> Any:
         """The array namespace of the batch."""
         return namespace(self.reward, self.logps)
 
-    @cached_property
+    @cached
     def groups(self) -> Groups:
         """The partition of the rows by ``group``."""
         return Groups(self.group)
 
-    @cached_property
+    @cached
     def correct_as_number(self) -> Array:
         """(B,) 1 on correct answers, 0 on the others, in the reward's working type."""
         return self.xp.astype(self.correct, self.work_reward.dtype)
 
-    @cached_property
+    @cached
     def work_reward(self) -> Array:
         """(B,) the reward in the precision the rules compute in."""
         return working(self.xp, self.reward)
 
-    @cached_property
+    @cached
     def sequence_logps(self) -> Array:
         """(B,) log-prob of each whole answer, the sum over its tokens.
 
@@ -91,7 +91,7 @@ class GroupBatch:
         """
         return self._over_tokens(self._need_logps())
 
-    @cached_property
+    @cached
     def sequence_ref_logps(self) -> Array:
         """(B,) log-prob of each whole answer under the reference.
 
@@ -101,7 +101,7 @@ class GroupBatch:
             raise ValueError("ref_logps: this rule needs the reference's log-probs; got None")
         return self._over_tokens(self.ref_logps)
 
-    @cached_property
+    @cached
     def token_counts(self) -> Array:
         """(B,) number of tokens of each answer, as numbers of the log-probs' type.
 
@@ -117,12 +117,12 @@ class GroupBatch:
             )
         return self.xp.astype(self.lengths, logps.dtype)
 
-    @cached_property
+    @cached
     def mean_logps(self) -> Array:
         """(B,) mean log-prob per token; 0 on answers without a token."""
         return divide(self.xp, self.sequence_logps, self.token_counts)
 
-    @cached_property
+    @cached
     def has_tokens(self) -> Array:
         """(B,) bool: False on answers whose mask (or length) is empty."""
         if self.logps is not None and self.logps.ndim == 2:
