@@ -1,0 +1,343 @@
+"""Models made from scratch: a character tokenizer, a Llama of 0.1 M parameters, a lean sampler.
+
+Nothing is downloaded: the architecture is ``transformers``' own ``LlamaForCausalLM``, shrunk, so
+that every line of the training path (trainer, checkpoints, cache, loss) is the one a 7B run takes.
+``pretrain`` teaches such a model the answers of a task by plain supervised learning;
+``sample`` draws answers with a key-value cache, computing a repeated prompt once and dropping
+finished rows, and returns the log-probabilities of what it drew.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffsmooth.llm.tasks.countdown import BARE_ALPHABET
+
+if TYPE_CHECKING:
+    import torch
+
+PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
+
+
+@dataclass(frozen=True)
+class SmallModel:
+    """Shape of a Llama made from scratch; the default has 102,080 parameters."""
+
+    hidden: int = 64
+    layers: int = 2
+    heads: int = 4
+    intermediate: int = 176
+    positions: int = 64
+    characters: str = BARE_ALPHABET
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "layers", "heads", "intermediate", "positions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"SmallModel.{name} is {getattr(self, name)}; it must be >= 1")
+        if self.hidden % self.heads or (self.hidden // self.heads) % 2:
+            raise ValueError(
+                f"SmallModel.hidden={self.hidden} must be heads={self.heads} times an even number"
+            )
+        if len(set(self.characters)) != len(self.characters) or not self.characters:
+            raise ValueError("SmallModel.characters must be non-empty and without repetition")
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Supervised pre-training: ``steps`` batches of fresh examples, AdamW, warm-up then cosine."""
+
+    steps: int = 700
+    batch: int = 128
+    learning_rate: float = 3e-3
+    warmup: int = 50
+    weight_decay: float = 0.01
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or not 0 <= self.warmup <= self.steps:
+            raise ValueError("Pretraining needs steps >= 1, batch >= 1 and 0 <= warmup <= steps")
+        if not self.learning_rate > 0:
+            raise ValueError(f"Pretraining.learning_rate is {self.learning_rate}; it must be > 0")
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """``sample``'s answer.
+
+    ``ids[i]`` are the tokens of answer ``i`` (the end token included, where it was drawn) and
+    ``logps[i]`` their log-probabilities (nats) under the tempered law they were drawn from.
+    """
+
+    ids: list[list[int]]
+    logps: list[list[float]]
+
+
+def tokenizer(characters: str = BARE_ALPHABET) -> Any:
+    """A tokenizer with one token per character, made here (``PreTrainedTokenizerFast``)."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {t: i for i, t in enumerate([PAD, EOS, UNKNOWN, *characters])}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    core.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=PAD,
+        eos_token=EOS,
+        unk_token=UNKNOWN,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def build(config: SmallModel | None = None) -> tuple[Any, Any]:
+    """Random model and its tokenizer: ``(LlamaForCausalLM, tokenizer)``; same seed, same weights."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = config or SmallModel()
+    tok = tokenizer(config.characters)
+    llama = LlamaConfig(
+        vocab_size=len(tok),
+        hidden_size=config.hidden,
+        intermediate_size=config.intermediate,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.heads,
+        max_position_embeddings=config.positions,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tok.eos_token_id,
+        pad_token_id=tok.pad_token_id,
+        initializer_range=1.0 / math.sqrt(config.hidden),
+        attn_implementation="sdpa",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = LlamaForCausalLM(llama)
+    return model.float(), tok
+
+
+def parameters(model: Any) -> int:
+    """Number of parameters, tied ones once."""
+    return sum(int(p.numel()) for p in model.parameters())
+
+
+def save(model: Any, tok: Any, folder: Path, notes: dict[str, Any] | None = None) -> Path:
+    """Write model and tokenizer to ``folder`` so that ``from_pretrained`` (or TRL) reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tok.save_pretrained(folder)
+    if notes is not None:
+        (folder / "made_by_diffsmooth.json").write_text(json.dumps(notes, indent=1, sort_keys=True))
+    return folder
+
+
+def load(folder: Path | str) -> tuple[Any, Any]:
+    """Model and tokenizer from a folder written by :func:`save`; never asks a hub."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if not (Path(folder) / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} holds no model (no config.json)")
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+    return model.float(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def pretrain(
+    model: Any,
+    tok: Any,
+    examples: Callable[[Any, int], Sequence[tuple[str, str]]],
+    config: Pretraining | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> list[float]:
+    """Teach ``model`` to answer, by cross-entropy on the answer's tokens and the end token.
+
+    ``examples(rng, n)`` gives ``n`` pairs (prompt, answer) drawn with the ``numpy`` generator
+    ``rng``.  Returns the loss (nats per token) of every step.  Same seeds, same weights on CPU.
+    """
+    import numpy as np
+    import torch
+
+    config = config or Pretraining()
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(config.seed)))
+    decay = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+        betas=(0.9, 0.98),
+    )
+
+    def rate(step: int) -> float:
+        if step < config.warmup:
+            return (step + 1) / config.warmup
+        done = (step - config.warmup) / max(1, config.steps - config.warmup)
+        return 0.5 * (1 + math.cos(math.pi * done)) * 0.98 + 0.02
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    model.train()
+    losses: list[float] = []
+    for step in range(config.steps):
+        ids, mask, labels = _batch(tok, examples(rng, config.batch))
+        loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        losses.append(float(loss.detach()))
+        if progress is not None:
+            progress(step + 1, losses[-1])
+    return losses
+
+
+def _batch(
+    tok: Any, pairs: Sequence[tuple[str, str]]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Right-padded ids, attention mask and labels (-100 outside the answer), each (B, T)."""
+    import torch
+
+    prompts = tok([p for p, _ in pairs])["input_ids"]
+    answers = [[*ids, tok.eos_token_id] for ids in tok([a for _, a in pairs])["input_ids"]]
+    width = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
+    ids = torch.full((len(pairs), width), tok.pad_token_id)
+    mask = torch.zeros((len(pairs), width), dtype=torch.long)
+    labels = torch.full((len(pairs), width), -100)
+    for row, (p, a) in enumerate(zip(prompts, answers, strict=True)):
+        end = len(p) + len(a)
+        ids[row, :end] = torch.tensor(p + a)
+        mask[row, :end] = 1
+        labels[row, len(p) : end] = torch.tensor(a)
+    return ids, mask, labels
+
+
+def sample(
+    model: Any,
+    prompt_ids: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    eos: int,
+    pad: int,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+    repeat: int = 1,
+) -> Sampled:
+    """Draw ``repeat`` answers to every prompt (in prompt order), with a key-value cache.
+
+    Consecutive equal prompts are computed once and their cache repeated; rows that have ended
+    leave the batch.  ``temperature`` divides the logits (> 0).  ``generator`` defaults to torch's
+    global one, which is what the trainer's checkpoints keep.  Raises ``ValueError`` for an empty
+    batch or prompt, a temperature that is not positive or ``max_new_tokens < 1``.
+    """
+    import torch
+    from transformers.cache_utils import DynamicCache
+
+    if not prompt_ids or not all(len(p) for p in prompt_ids):
+        raise ValueError("prompt_ids: at least one prompt, and none of them empty")
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"temperature is {temperature}; it must be finite and > 0")
+    if max_new_tokens < 1 or repeat < 1:
+        raise ValueError("max_new_tokens and repeat must be >= 1")
+    unique: list[list[int]] = []
+    counts: list[int] = []
+    for ids in prompt_ids:
+        if unique and list(ids) == unique[-1]:
+            counts[-1] += repeat
+        else:
+            unique.append(list(ids))
+            counts.append(repeat)
+
+    device = next(model.parameters()).device
+    width = max(map(len, unique))
+    tokens = torch.full((len(unique), width), pad, device=device)
+    mask = torch.zeros((len(unique), width), dtype=torch.long, device=device)
+    for row, ids in enumerate(unique):
+        tokens[row, width - len(ids) :] = torch.tensor(ids, device=device)
+        mask[row, width - len(ids) :] = 1
+    padded = not bool(mask.all())  # without padding no mask is needed: attention is faster
+    total = sum(counts)
+    out = torch.full((total, max_new_tokens), pad, device=device)
+    logps = torch.zeros((total, max_new_tokens), device=device)
+    lengths = torch.full((total,), max_new_tokens, device=device)
+
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        cache = DynamicCache(config=model.config)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        result = model(
+            input_ids=tokens,
+            attention_mask=mask if padded else None,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        repeats = torch.tensor(counts, device=device)
+        select = torch.repeat_interleave(torch.arange(len(unique), device=device), repeats)
+        cache.batch_select_indices(select)
+        logits = result.logits[select, -1]
+        mask, position = mask[select], positions[select, -1:]
+        rows = torch.arange(total, device=device)
+        for step in range(max_new_tokens):
+            law = torch.log_softmax(logits.float() / temperature, dim=-1)
+            drawn = torch.multinomial(law.exp(), 1, generator=generator)
+            out[rows, step] = drawn[:, 0]
+            logps[rows, step] = law.gather(1, drawn)[:, 0]
+            alive = drawn[:, 0] != eos
+            lengths[rows[~alive]] = step + 1
+            if step + 1 == max_new_tokens or not bool(alive.any()):
+                break
+            if not bool(alive.all()):
+                keep = alive.nonzero()[:, 0]
+                cache.batch_select_indices(keep)
+                rows, drawn, mask, position = rows[keep], drawn[keep], mask[keep], position[keep]
+            position = position + 1
+            if padded:
+                mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=1)
+            logits = model(
+                input_ids=drawn,
+                attention_mask=mask if padded else None,
+                position_ids=position,
+                past_key_values=cache,
+                use_cache=True,
+            ).logits[:, -1]
+    model.train(was_training)
+    ends = lengths.tolist()
+    return Sampled(
+        ids=[row[:n] for row, n in zip(out.tolist(), ends, strict=True)],
+        logps=[row[:n] for row, n in zip(logps.tolist(), ends, strict=True)],
+    )
+
+
+def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
+    """TRL's ``rollout_func`` for small models: answers and their log-probabilities by :func:`sample`.
+
+    One answer per entry of ``prompts`` (the trainer has already repeated each prompt).  TRL then
+    scores, standardises and optimises as always; the log-probabilities reach the rule as the
+    engine's own, as those of vLLM would.
+    """
+    tok = trainer.processing_class
+    ids = tok(text=prompts)["input_ids"]
+    drawn = sample(
+        trainer.accelerator.unwrap_model(trainer.model),
+        ids,
+        max_new_tokens=trainer.max_completion_length,
+        eos=tok.eos_token_id,
+        pad=tok.pad_token_id,
+        temperature=trainer.temperature,
+    )
+    return {"prompt_ids": ids, "completion_ids": drawn.ids, "logprobs": drawn.logps}
+
+
+def describe(config: SmallModel, pretraining: Pretraining) -> dict[str, Any]:
+    """What made a model, for the notes beside its weights."""
+    return {"model": asdict(config), "pretraining": asdict(pretraining)}
