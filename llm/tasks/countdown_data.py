@@ -7,7 +7,6 @@ seed, size or order can bring a test problem into training.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from diffsmooth.llm.tasks._rows import SUFFIXES, read_rows
 from diffsmooth.llm.tasks.countdown import Puzzle
 from diffsmooth.llm.tasks.expression import Tree, evaluate, written
 
@@ -129,30 +129,6 @@ def _integer(column: str, value: Any) -> int:
     return int(value)
 
 
-def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """Rows of a ``.parquet``, ``.jsonl`` or ``.json`` (one list) file.
-
-    Raises ``ValueError`` for another suffix, ``FileNotFoundError`` where there is no file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no data file {path}")
-    if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-        return rows
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".jsonl":
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    if path.suffix == ".json":
-        rows = json.loads(text)
-        if not isinstance(rows, list):
-            raise ValueError(f"{path} holds no list of rows")
-        return rows
-    raise ValueError(f"{path} has suffix {path.suffix!r}; allowed: .parquet, .jsonl, .json")
-
-
 def load_puzzles(
     source: str | Path = PUBLIC, split: Split | None = None, limit: int | None = None
 ) -> list[Puzzle]:
@@ -162,7 +138,7 @@ def load_puzzles(
     file is read whole.  The public rows repeat problems; the first of each key is kept, and test
     drops the keys that train holds.
     """
-    if Path(source).suffix in (".parquet", ".jsonl", ".json"):
+    if Path(source).suffix in SUFFIXES:
         return unique(map(puzzle_from_row, read_rows(source)))[:limit]
     if split is None or split not in PUBLIC_ROWS:
         raise ValueError(f"split is {split!r}; the public data set has: {', '.join(PUBLIC_ROWS)}")

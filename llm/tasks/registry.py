@@ -1,0 +1,56 @@
+"""A task by its name on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diffsmooth.llm.tasks.base import Task
+from diffsmooth.llm.tasks.countdown import CountDown, Puzzle, Style
+from diffsmooth.llm.tasks.countdown_data import PUBLIC, Generator, Split, load_puzzles
+from diffsmooth.llm.tasks.expression import Form
+
+
+def load_task(
+    task: str,
+    data: str | Path | None = None,
+    *,
+    split: Split = "test",
+    limit: int | None = None,
+    style: Style = "tags",
+    form: Form = "ac",
+    generator: Generator | None = None,
+    seed: int = 0,
+) -> Task:
+    """The task that ``task`` and ``data`` name.
+
+    ``"countdown"``
+        ``data`` a local file, ``"public"`` (the public data set, from the hub), or ``None``:
+        ``limit`` (default 64) distinct problems of ``split`` drawn by ``generator`` and ``seed``.
+    a key of ``math_data.SOURCES`` or ``"file"``
+        mathematics, from the hub or from the local file ``data``.
+    ``"path/to/file.py:function"``
+        a user's own judge over ``data``.
+
+    ``style`` and ``form`` concern CountDown.  Raises ``ValueError`` for an unknown task, listing
+    the known ones.
+    """
+    if ".py:" in task:
+        from diffsmooth.llm.tasks.own import OwnTask
+
+        if data is None:
+            raise ValueError(f"data is missing: the task {task!r} needs a data file")
+        return OwnTask.load(task, data)
+    if task == "countdown":
+        puzzles: list[Puzzle]
+        if data is None:
+            puzzles = (generator or Generator()).distinct(split, limit or 64, seed)
+        else:
+            puzzles = load_puzzles(PUBLIC if data == "public" else data, split, limit)
+        return CountDown(puzzles, style=style, form=form)
+    from diffsmooth.llm.tasks.math_data import SOURCES
+    from diffsmooth.llm.tasks.mathematics import Mathematics
+
+    if task not in SOURCES and task != "file":
+        known = ["countdown", "file", *SOURCES, "path/to/file.py:function"]
+        raise ValueError(f"task is {task!r}; allowed: {', '.join(known)}")
+    return Mathematics.load(task, data)
