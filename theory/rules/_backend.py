@@ -141,7 +141,6 @@ class _Symbolic:
 
     int64 = np.int64
     float64 = np.float64
-    bool = np.bool_
 
     @staticmethod
     def _call(name: str, x: Array) -> Array:

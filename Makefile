@@ -1,0 +1,57 @@
+# Two commands do everything on a machine that has Python 3.11+ and make:
+#   make demo    the first result, from nothing to out/report.html
+#   make test    lint, types, tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Tiny models run slower on many threads; workers are processes here.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+export HF_HUB_DISABLE_TELEMETRY ?= 1
+
+.PHONY: setup demo test lint types unit notebooks atlas mutation clean help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup: $(STAMP)
+
+# torch first: a looser requirement pulls gigabytes of CUDA packages where a CPU build is wanted.
+$(STAMP): pyproject.toml constraints/main.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "diffsmooth needs Python 3.11 or newer; found: $$($(PYTHON) --version)"; exit 2; }
+	@echo "Setting up $(VENV) (a few minutes, once)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints/main.txt torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints/main.txt \
+	  -e '.[verify,fast,trl,notebooks,dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/diffsmooth demo --out out
+
+test: lint types unit notebooks
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+unit: $(STAMP)
+	$(BIN)/pytest -q -n 2 --dist worksteal
+
+notebooks: $(STAMP)
+	$(BIN)/pytest -q --nbmake notebooks
+
+atlas: $(STAMP)
+	$(BIN)/diffsmooth atlas --out out/atlas
+
+mutation: $(STAMP)
+	$(BIN)/python benchmarks/mutation_theory.py --out out/mutation
+
+clean:
+	rm -rf build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
