@@ -1,0 +1,212 @@
+"""The mathematics of B7: the claim's formulas and the proof, step by step, for any size.
+
+Notation: S_X(a) = sum over X of b^a; q_a, f_a the laws proportional to b_S^a, b_F^a; y = 1/beta
+of the entropy-regularised policy in its base-surprisal form, whose exponent is a = 1 - g/beta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from diffsmooth.theory.statements._moments import Law
+from diffsmooth.theory.statements._steps import identities
+from diffsmooth.theory.verify.core import Outcome
+
+Number = Any  # sympy, Logs, flint.arb, Fraction or float: one formula for all of them
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """An entropy policy that no literal policy dominates, and what every literal policy costs."""
+
+    correct: tuple[Fraction, ...] = (Fraction(3, 10), Fraction(1, 5))
+    incorrect: tuple[Fraction, ...] = (Fraction(1, 4), Fraction(1, 4))
+    a: Fraction = Fraction(1, 2)
+    y: Fraction = Fraction(1, 20)
+    entropy_correctness: Fraction = Fraction(512, 1000)
+    entropy_kl: Fraction = Fraction(4, 1000)
+    literal_correctness: Fraction = Fraction(665, 1000)
+    literal_kl: Fraction = Fraction(55, 1000)
+
+
+@dataclass(frozen=True)
+class Dominance:
+    """The formulas of B7.
+
+    ``saving(C, KL(f_a||b_F))``: what the correct-only policy saves; ``forward_saving(p, .)`` the
+    same in forward KL.  ``reach(log S_F(a), log S_F(1))``: the literal rule reaches that policy
+    iff y exceeds it.  ``floor(log S_S(a), log S_F(1))``: infimum of logit C over the literal
+    policies at least as diverse.  ``price(kl(C||p), C, KL(q_a||b_S))``: infimum of their KL, C at
+    the floor.  ``dominated(y, reach, KL of the entropy policy, price)``: does some literal policy
+    dominate?  ``coupled_reach(log S_F(a), log S_F(2-a))`` and
+    ``coupled_extra(C, KL(f_(2-a)||b_F), KL(f_a||b_F))`` for g_n = g_p; ``coupled_skew`` times the
+    third cumulant of log b_F times (1-a)^3 is the bracket of the latter to leading order.
+    ``centred_logit(logit p, y, KL(q_a||b_S))``: where the centred rule without a constant ends.
+    """
+
+    saving: Callable[[Number, Number], Number] = lambda c, kl_f: (1 - c) * kl_f
+    forward_saving: Callable[[Number, Number], Number] = lambda p, kl_f: (1 - p) * kl_f
+    reach: Callable[[Number, Number], Number] = lambda sf_a, sf_1: sf_a - sf_1
+    floor: Callable[[Number, Number], Number] = lambda ss_a, sf_1: ss_a - sf_1
+    price: Callable[[Number, Number, Number], Number] = lambda kl_c, c, kl_s: kl_c + c * kl_s
+    dominated: Callable[[Number, Number, Number, Number], bool] = lambda y, reach, kl, price: bool(
+        y > reach or kl > price
+    )
+    coupled_reach: Callable[[Number, Number], Number] = lambda sf_a, sf_sharp: sf_a - sf_sharp
+    coupled_extra: Callable[[Number, Number, Number], Number] = lambda c, sharp, flat: (
+        (1 - c) * (sharp - flat)
+    )
+    coupled_skew: Fraction = Fraction(2, 3)
+    centred_logit: Callable[[Number, Number, Number], Number] = lambda logit_p, y, kl_s: (
+        logit_p + y - kl_s
+    )
+    counterexample: Counterexample = field(default_factory=Counterexample)
+
+
+def prove(claim: Dominance) -> Outcome:
+    """Every step of the proof as an identity; each holds for any number of trajectories."""
+    return identities(
+        {
+            **_savings(claim),
+            **_positivity(),
+            **_literal_rule(claim),
+            **_monotone(claim),
+            **_coupled(claim),
+            **_centred(claim),
+        },
+        "the proof of B7",
+    )
+
+
+def _savings(claim: Dominance) -> dict[str, Any]:
+    """(i) The chain rule for both policies; u = log q, v = log b_S, w = log f, z = log b_F."""
+    import sympy as sp
+
+    c, p, u, v, w, z = sp.symbols("C p u v w z", real=True)
+    log_c, log_1c, log_p, log_1p = sp.symbols("l_C l_1C l_p l_1p", real=True)
+    q, f = Law("q", [u, v]), Law("f", [w, z])
+    base_s, base_f = Law("b_S", [u, v]), Law("b_F", [w, z])
+    correct = c * q.mean(log_c + u - log_p - v)
+    entropy = correct + (1 - c) * f.mean(log_1c + w - log_1p - z)
+    smoothed = correct + (1 - c) * (log_1c - log_1p)
+    forward = p * base_s.mean(log_p + v - log_c - u)
+    forward_entropy = forward + (1 - p) * base_f.mean(log_1p + z - log_1c - w)
+    forward_smoothed = forward + (1 - p) * (log_1p - log_1c)
+    return {
+        "(i) saving in reverse KL": entropy - smoothed - claim.saving(c, f.mean(w - z)),
+        "(i) saving in forward KL": forward_entropy
+        - forward_smoothed
+        - claim.forward_saving(p, base_f.mean(z - w)),
+    }
+
+
+def _positivity() -> dict[str, Any]:
+    """KL(f||b) = sum b phi(f/b) with phi(t) = (t-1)^2 int_0^1 (1-s)/(1+s(t-1)) ds >= 0."""
+    import sympy as sp
+
+    t, f, b = sp.symbols("t f b", positive=True)
+    s = sp.Symbol("s", nonnegative=True)
+
+    def phi(x: Any) -> Any:
+        return x * sp.log(x) - x + 1
+
+    # The antiderivative is checked by differentiating it, so no integrator has to be trusted.
+    x = t - 1
+    primitive = (t * sp.log(1 + s * x) / x - s) / x
+    integral = primitive.subs(s, 1) - primitive.subs(s, 0)
+    return {
+        "KL term by term (f and b have the same sum)": sp.expand_log(
+            f * sp.log(f / b) - (f - b) - b * phi(f / b)
+        ),
+        "antiderivative": sp.diff(primitive, s) - (1 - s) / (1 + s * x),
+        "phi is a square times a positive integral": phi(t) - x**2 * integral,
+    }
+
+
+def _literal_rule(claim: Dominance) -> dict[str, Any]:
+    """(ii) Gibbs weights: b^a e^y on S for both; on F b^a (entropy) and b (literal, g_n = 0)."""
+    import sympy as sp
+
+    ss_a, sf_a, sf_1, y = sp.symbols("L_S(a) L_F(a) L_F(1) y", real=True)
+    entropy_logit = ss_a + y - sf_a
+    needed = y - claim.reach(sf_a, sf_1)  # the literal rule's own 1/beta, which must be > 0
+    return {
+        "(ii) the literal rule at 1/beta = y - reach": ss_a + needed - sf_1 - entropy_logit,
+        "(ii) its infimum, 1/beta -> 0": ss_a + 0 - sf_1 - claim.floor(ss_a, sf_1),
+    }
+
+
+def _monotone(claim: Dominance) -> dict[str, Any]:
+    """(iii) C rises and KL rises along every way from the infimum; sums over S, F term by term.
+
+    d log S_X(a)/da = E[log b] < 0 because b < 1, so logit C falls in a and rises in g_n/beta and
+    in 1/beta; kl(C||p) rises for C >= p; K(a) = KL(q_a||b_X) has K' = (a-1) Var, so it falls on
+    (-inf, 1] whatever the sign of a.
+    """
+    import sympy as sp
+
+    a, v, c, p = sp.symbols("a v C p", positive=True)
+    kl_s = sp.Symbol("K_S", nonnegative=True)
+    psi = sp.Function("psi")(a)  # log S_X(a): its derivatives are the cumulants of log b_X
+    v2 = sp.Symbol("v2", real=True)
+    pair = Law("q_a", [v])
+    mass = sp.exp(a * v)
+    kl_c = c * sp.log(c / p) + (1 - c) * sp.log((1 - c) / (1 - p))
+    price = claim.price(kl_c, c, kl_s)
+    slope = sp.log(c / (1 - c)) - sp.log(p / (1 - p)) + kl_s
+    kl_a = a * psi.diff(a) - psi - (psi.diff(a) - psi.subs(a, 1))  # E_a[log q_a - log b_X]
+    return {
+        "a weight's derivative": sp.diff(mass, a) - v * mass,
+        "price rises in C for C >= p": sp.expand_log(sp.diff(price, c) - slope, force=True),
+        "price rises in KL(q||b_S)": sp.diff(price, kl_s) - c,
+        "K' = (a - 1) psi''": sp.diff(kl_a, a) - (a - 1) * psi.diff(a, 2),
+        "psi'' is a variance: half the mean square of differences": pair.covariance(v, v)
+        - pair.pair([v2], (v - v2) ** 2) / 2,
+    }
+
+
+def _coupled(claim: Dominance) -> dict[str, Any]:
+    """(iv) g_n = g_p: exponents a on S and 2 - a on F."""
+    import sympy as sp
+
+    ss_a, sf_a, sf_sharp, y = sp.symbols("L_S(a) L_F(a) L_F(2-a) y", real=True)
+    c, kl_c, kl_s, sharp, flat = sp.symbols("C K_C K_S K_sharp K_flat", positive=True)
+    u = sp.Symbol("u", nonnegative=True)
+    k2, k3 = sp.symbols("kappa2 kappa3", real=True)
+    needed = y - claim.coupled_reach(sf_a, sf_sharp)
+    # psi''(1 + u) = kappa2 + kappa3 u + O(u^2); K(1+u) - K(1-u) has derivative u (psi'' - psi'').
+    growth = u * ((k2 + k3 * u) - (k2 - k3 * u))
+    return {
+        "(iv) the coupled rule at 1/beta = y - reach": (ss_a + needed - sf_sharp)
+        - (ss_a + y - sf_a),
+        "(iv) what sharpening f costs": (kl_c + c * kl_s + (1 - c) * sharp)
+        - (kl_c + c * kl_s + (1 - c) * flat)
+        - claim.coupled_extra(c, sharp, flat),
+        "(iv) to leading order": sp.integrate(growth, u)
+        - sp.Rational(claim.coupled_skew.numerator, claim.coupled_skew.denominator) * k3 * u**3,
+    }
+
+
+def _centred(claim: Dominance) -> dict[str, Any]:
+    """(i) The centred rule with no constant: weights b^a e^(y + (1-a) m) on S, m = E_q[log b]."""
+    import sympy as sp
+
+    a, y, v, c, p = sp.symbols("a y v C p", positive=True)
+    log_p, log_1p, zeta = sp.symbols("l_p l_1p zeta", real=True)
+    kl_s = sp.Symbol("K_S", nonnegative=True)
+    q = Law("q_a", [v])  # v = log b; log q_a = a v - zeta with zeta = log S_S(a)
+    divergence = q.mean(a * v - zeta - (v - log_p))
+    logit = (zeta + y + (1 - a) * q.mean(v)) - log_1p
+    kl_c = c * sp.log(c / p) + (1 - c) * sp.log((1 - c) / (1 - p))
+    slope = sp.diff(claim.price(kl_c, c, kl_s), c)
+    limit = claim.centred_logit(sp.log(p / (1 - p)), 0, kl_s)  # y -> 0
+    return {
+        "(i) logit C of the centred rule": logit
+        - claim.centred_logit(log_p - log_1p, y, divergence),
+        "(i) its limit y -> 0 minimises the KL over C": sp.expand_log(
+            slope - (sp.log(c / (1 - c)) - limit), force=True
+        ),
+    }
