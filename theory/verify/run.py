@@ -174,7 +174,8 @@ def select(known: Sequence[str], wanted: Sequence[str]) -> list[str]:
         return list(known)
     chosen: set[str] = set()
     for word in wanted:
-        hits = [i for i in known if _means(word.upper(), i.upper())]
+        hits = [i for i in known if i.upper() == word.upper() and natural(i)[2]]
+        hits = hits or [i for i in known if _means(word.upper(), i.upper())]
         if not hits:
             near = get_close_matches(word.upper(), known, n=3, cutoff=0.0)
             raise UnknownStatementError(

@@ -93,7 +93,7 @@ def _show_model(model: Any) -> str:
     import z3
 
     def value(v: Any) -> str:
-        return f"{v.approx(12)} (algebraic)" if z3.is_algebraic_value(v) else str(v)
+        return f"{v.as_decimal(8)} (algebraic)" if z3.is_algebraic_value(v) else str(v)
 
     # Auxiliary functions such as division by zero (/0) are z3's own, not the claim's.
     constants = [d for d in model.decls() if d.arity() == 0]
