@@ -175,7 +175,7 @@ STATEMENT = Statement(
         " (iii) is exact. Centring the term within the correct trajectories removes the condition"
         " altogether: the centred rule ends at logit C = logit p + 1/beta - KL(q_a||b_S), whose"
         " limit at large beta is the cheapest C of all, so it dominates every entropy policy with"
-        " beta alone, no constant needed (where b_F is uniform and C is exactly that limit: up to any"
+        " beta alone, no constant needed (where b_F is uniform and C is just that limit: up to any"
         " error)."
     ),
     figure=draw,
