@@ -1,0 +1,327 @@
+r"""A3. The softmax policy-gradient flow, solved: one common shift of the reciprocal weights.
+
+Proof, for any number of trajectories.
+1. theta_i' = dC/dtheta_i = pi_i (1 - C) on S and -pi_i C on F.  With w = exp(theta) and W = sum w
+   this is d(1/w_i)/dt = -(1 - C)/W on S and C/W on F: the same number for the whole part.
+2. dC/dt = |grad C|^2 = C^2 (1-C)^2 (sum q^2 + sum f^2) >= C^2 (1-C)^2 (1/M + 1/N), so C -> 1.
+3. The sum of theta is conserved.  c(t) cannot exceed u_1 = min_S 1/w(0) (the weights stay finite:
+   |theta'| <= 1).  Were c to stop below u_1, the weights on S would be bounded, hence by
+   conservation the product of the weights on F bounded below, and 1 - C with it: against 2.
+4. So c -> u_1, and 1 - q(top) <= m-th part of (u_1 - c) sum 1/(u_i - u_1) -> 0: complete collapse
+   onto argmax_S b, evenly where several are equal.
+5. c grows, and w_i is multiplied by u_i/(u_i - c), more the likelier i is: q(t) majorises q(s) for
+   t > s.  On F: v_j/(v_j + d), less the likelier j is, and the order survives: f flattens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import accumulate
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from diffsmooth.theory.statements._softmax import Lumped, bottom_mass_grows, top_mass_grows
+from diffsmooth.theory.statements._steps import together
+from diffsmooth.theory.statements._tabular import EPS, LogitBase, logit_bases
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Formula = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """u = 1/w at time 0; c and d are the two shifts; C and W are correctness and total weight.
+
+    correct(u, c), incorrect(u, d)
+        1/w at time t.
+    c_speed(C, W), d_speed(C, W)
+        dc/dt and dd/dt.
+    gain_rate(C, s_q, s_f)
+        dC/dt, with s_q = sum q^2, s_f = sum f^2.
+    trailing(u_1, u_i, c)
+        A bound on q_i/q_1 for every i behind the leader 1.
+    failing(u_1, c, W_F)
+        A bound on 1 - C, with W_F the weight of F at time 0.
+    """
+
+    correct: Formula = lambda u, c: u - c
+    incorrect: Formula = lambda u, d: u + d
+    c_speed: Formula = lambda C, W: (1 - C) / W  # noqa: N803 - theory.md's letters
+    d_speed: Formula = lambda C, W: C / W  # noqa: N803
+    gain_rate: Formula = lambda C, s_q, s_f: C**2 * (1 - C) ** 2 * (s_q + s_f)  # noqa: N803
+    trailing: Formula = lambda u_1, u_i, c: (u_1 - c) / (u_i - u_1)
+    failing: Formula = lambda u_1, c, W_F: (u_1 - c) * W_F  # noqa: N803
+
+
+CLAIM = Claim()
+
+
+def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
+    """Step 1 for a trajectory of S and one of F among any number of others; step 2; conservation."""
+    import sympy as sp
+
+    from diffsmooth.theory.statements._moments import Law
+    from diffsmooth.theory.verify import symbolic
+
+    steps: dict[str, Any] = {}
+    shift = sp.Symbol("shift", positive=True)
+    for correct, inverse, speed in (
+        (True, claim.correct, claim.c_speed),
+        (False, claim.incorrect, claim.d_speed),
+    ):
+        pair = Lumped.pair(correct)
+        c = pair.correctness
+        flow = -pair.slope(c, pair.w_i) / pair.w_i
+        u = sp.Symbol("u", positive=True)
+        claimed = sp.diff(inverse(u, shift), shift) * speed(c, pair.mass)
+        name = "S" if correct else "F"
+        steps[f"d(1/w)/dt on {name}"] = sp.cancel(flow - claimed)
+        steps[f"start on {name}"] = inverse(u, sp.Integer(0)) - u
+    # Sums over the parts as formal moments: x = q_i under q on S, f_j under f on F.
+    x, big_c = sp.symbols("x C", positive=True)
+    on_s, on_f = Law("q", (x,)), Law("f", (x,))
+    up, down = big_c * x * (1 - big_c), -(1 - big_c) * x * big_c
+    # A sum over S of squares is E_q of (square/q).
+    steps["sum of theta is conserved"] = sp.expand(
+        on_s.mean(sp.cancel(up / x)) + on_f.mean(sp.cancel(down / x))
+    )
+    norm = on_s.mean(sp.cancel(up**2 / x)) + on_f.mean(sp.cancel(down**2 / x))
+    steps["dC/dt = |grad C|^2"] = sp.expand(
+        norm - claim.gain_rate(big_c, on_s.mean(x), on_f.mean(x))
+    )
+    symbols = [*pair.symbols, shift, u, big_c, on_s.mean(x), on_f.mean(x)]
+    return symbolic.zero(steps, symbols, "reciprocal weights shift together")
+
+
+def check_smt(claim: Claim, budget: Budget) -> Outcome:
+    """Steps 4 and 5: pairs of trajectories and lumps, hence every number of trajectories."""
+    import z3
+
+    from diffsmooth.theory.verify import smt
+
+    u, v, s, t, w_f = z3.Reals("u v s t W_F")
+    later = [0 <= s, s < t]
+    live = [claim.correct(u, t) > 0, claim.correct(v, t) > 0]
+    on_s = (claim.correct(u, s), claim.correct(u, t), claim.correct(v, s), claim.correct(v, t))
+    on_f = (claim.incorrect(u, s), claim.incorrect(u, t))
+    on_f += (claim.incorrect(v, s), claim.incorrect(v, t))
+    mean, m = z3.Reals("mean_square M")
+    return together(
+        lambda: smt.prove(
+            # u < v: i is likelier.  w_i(t)/w_i(s) > w_j(t)/w_j(s) with w = 1/(u - c).
+            [u > 0, v > u, *later, u > t, *live],
+            on_s[0] * on_s[3] > on_s[1] * on_s[2],
+            "on S the likelier is multiplied by more",
+        ),
+        top_mass_grows,
+        lambda: smt.prove(
+            [u > 0, v > u, *later],
+            [on_f[0] * on_f[3] < on_f[1] * on_f[2], on_f[1] < on_f[3]],
+            "on F the likelier is multiplied by less and stays the likelier",
+        ),
+        bottom_mass_grows,
+        lambda: smt.prove(
+            [u > 0, v > u, 0 <= t, u > t, claim.correct(u, t) > 0, claim.correct(v, t) > 0],
+            claim.correct(u, t) <= claim.trailing(u, v, t) * claim.correct(v, t),
+            "a trailing trajectory falls behind the leader at least so far",
+        ),
+        lambda: smt.prove(
+            # W_S >= 1/(u_1 - c) and W_F(t) <= W_F; 1 - C = W_F/(W_S + W_F).
+            [u > 0, 0 <= t, u > t, w_f > 0, v * claim.correct(u, t) >= 1, s > 0, s <= w_f],
+            s <= claim.failing(u, t, w_f) * (v + s),
+            "1 - C is bounded by what is left of the leader's reciprocal",
+        ),
+        lambda: smt.prove(
+            # 0 <= sum (q_i - 1/M)^2 = sum q^2 - 2/M + 1/M.
+            [m >= 1, mean - 2 / m + 1 / m >= 0],
+            mean >= 1 / m,
+            "sum q^2 >= 1/M",
+        ),
+    )
+
+
+def _instances(seed: int) -> Iterator[dict[str, Any]]:
+    rng = Random(seed)
+    for size in (1, 2, 2, 3, 4, 5, 6, 6):
+        u = sorted(Fraction(rng.randint(2, 12), rng.randint(1, 3)) for _ in range(size))
+        yield {"u": tuple(u), "first": u[0] * Fraction(1, 3), "then": u[0] * Fraction(9, 10)}
+
+
+def check_exact(claim: Claim, budget: Budget) -> Outcome:
+    """Rational flows: every partial sum of the ordered law, on S and on F, and the leader bound."""
+    from diffsmooth.theory.verify import exact
+
+    def law(inverse: Formula, u: tuple[Fraction, ...], shift: Fraction) -> list[Fraction]:
+        weights = [1 / inverse(x, shift) for x in u]
+        return sorted((w / sum(weights) for w in weights), reverse=True)
+
+    def margins(u: tuple[Fraction, ...], first: Fraction, then: Fraction) -> list[Fraction]:
+        before, after = (list(accumulate(law(claim.correct, u, c))) for c in (first, then))
+        sharper = [b - a for a, b in zip(before, after, strict=True)]
+        before, after = (list(accumulate(law(claim.incorrect, u, d))) for d in (first, then))
+        flatter = [a - b for a, b in zip(before, after, strict=True)]
+        q = [1 / claim.correct(x, then) for x in u]
+        bound = [
+            claim.trailing(u[0], x, then) - w / q[0]
+            for x, w in zip(u, q, strict=True)
+            if x > u[0]
+        ]
+        return sharper + flatter + bound
+
+    return exact.inequality(
+        margins, _instances(budget.seed), "majorisation along the flow", strict=False
+    )
+
+
+#: Right-hand side evaluations of the comparison below, and the tolerance of one step.
+_ODE_TOLERANCE = 1e-12
+
+
+def check_random(claim: Claim, budget: Budget) -> Outcome:
+    """The library's closed-form flow against a Runge-Kutta solution of theta' = grad C.
+
+    The field has Lipschitz constant 1 in the maximum norm (its Jacobian's rows sum to at most
+    2 pi (1 - pi) + 2 pi C (1 - C) <= 1), so local errors of tau a step give at most
+    steps * tau * e^t.
+    """
+    import numpy as np
+    from hypothesis import strategies as st
+    from scipy.integrate import solve_ivp
+
+    from diffsmooth.theory.flows import softmax_pg_flow
+    from diffsmooth.theory.verify import random
+
+    def margin(instance: tuple[LogitBase, float]) -> tuple[float, float]:
+        base, time = instance
+        logits, mask = base.logits, base.mask
+        policy = base.policy()
+        # Log-probs from the library; the conserved sum of theta fixes the scale of the weights.
+        log_pi = np.asarray(softmax_pg_flow(policy, time).log_probs)
+        theta = log_pi - log_pi.mean() + logits.mean()
+
+        def field(_: float, x: Any) -> Any:
+            pi = np.exp(x - np.logaddexp.reduce(x))
+            return pi * (mask - pi[mask].sum())
+
+        solved = solve_ivp(
+            field, (0.0, time), logits, method="DOP853", rtol=_ODE_TOLERANCE, atol=_ODE_TOLERANCE
+        )
+        size = 1 + float(np.abs(solved.y).max())
+        tolerance = solved.t.size * 4 * _ODE_TOLERANCE * size * float(np.exp(time))
+        error = float(np.abs(theta - solved.y[:, -1]).max())
+        # The shifts: claim.correct(u, c) = 1/w(t) for one common c, relative to 1/w(t).
+        shifts = _spread(claim.correct, logits[mask], theta[mask])
+        other = _spread(claim.incorrect, logits[~mask], theta[~mask])
+        rounding = 64 * EPS * (2 * size + logits.size)
+        slack = tolerance + rounding
+        return -max(error, shifts, other) / slack, 1.0
+
+    return random.for_all(
+        st.tuples(logit_bases(width=2.0), st.floats(0.05, 4.0)),
+        margin,
+        budget,
+        "library flow (in units of the error bound)",
+        show=lambda t: f"{t[0]}, t = {t[1]:.4g}",
+        examples=400 if budget.deep else 40,
+    )
+
+
+def _spread(inverse: Formula, start: Any, theta: Any) -> float:
+    """How far 1/w(t) is from ``inverse(1/w(0), shift)`` with the shift of the first trajectory.
+
+    Relative to the larger of 1/w(0) and 1/w(t), which is what rounding is relative to.
+    """
+    import numpy as np
+
+    u, now = np.exp(-start), np.exp(-theta)
+    # inverse is affine in the shift: recover it from the first trajectory.
+    slope = inverse(u[0], 1.0) - inverse(u[0], 0.0)
+    shift = (now[0] - inverse(u[0], 0.0)) / slope
+    scale = np.maximum(u, now) + np.maximum(u[0], now[0])
+    return float((np.abs(inverse(u, shift) - now) / scale).max())
+
+
+def draw(axes: Axes) -> None:
+    """The shares of four correct trajectories along the flow."""
+    import numpy as np
+
+    from diffsmooth.theory.flows import softmax_pg_flow
+    from diffsmooth.theory.policy import Policy
+
+    base = Policy.from_logits(np.array([1.0, 0.8, 0.4, 0.0, 1.0, 0.0]), np.arange(6) < 4)
+    times = np.geomspace(0.1, 3000.0, 120)
+    path = np.array([np.exp(softmax_pg_flow(base, t).log_q)[:4] for t in times])
+    styles = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
+    for k, (colour, dash) in enumerate(styles):
+        axes.semilogx(times, path[:, k], color=colour, ls=dash, label=f"$q_{k + 1}$")
+    axes.set_xlabel("time of the flow")
+    axes.set_ylabel("share of the correct part")
+    axes.legend()
+
+
+STATEMENT = Statement(
+    id="A3",
+    title="Exact solution of the policy-gradient flow, and complete collapse",
+    source="new",
+    reference="theory.md A3; derived for this project",
+    assumptions=(
+        "finite set of trajectories, b > 0, S and F non-empty, reward 1 on S and 0 on F",
+        "softmax logits, theta' = the exact policy gradient, no regularisation",
+    ),
+    latex=(
+        r"\frac{1}{w_i(t)} = \frac{1}{w_i(0)} - c(t)\quad (i\in S),\qquad"
+        r"\frac{1}{w_i(t)} = \frac{1}{w_i(0)} + d(t)\quad (i\in F),\qquad w = e^{\theta}"
+        "\n\n"
+        r"c^\prime = \frac{1-C}{\sum w},\qquad d^\prime = \frac{C}{\sum w},\qquad"
+        r"\frac{dC}{dt} = C^2(1-C)^2\left(\sum_S q^2 + \sum_F f^2\right)"
+        "\n\n"
+        r"$C\to 1$ and $q(t)\to$ the uniform law on $\mathrm{argmax}_S\, b$; $q(t)$ majorises "
+        r"$q(s)$ and $f(s)$ majorises $f(t)$ for $t>s$.  With $u=1/w(0)$, $u_1$ the smallest on "
+        r"$S$: $q_i/q_1\leq (u_1-c)/(u_i-u_1)$ and $1-C\leq (u_1-c)\,W_F(0)$."
+    ),
+    claim=CLAIM,
+    methods=(
+        Method("symbolic", "any number of trajectories (others lumped, or formal moments)",
+               check_symbolic),
+        Method("smt", "any number of trajectories (pairs and lumps), all times", check_smt),
+        Method("exact", "8 rational flows, parts of 1 to 6 trajectories", check_exact),
+        Method("random", "library, 2 to 12 trajectories, t in [.05, 4]", check_random),
+    ),
+    mutants=(
+        Mutant(
+            "the shift on S has the other sign (no collapse)",
+            replace(CLAIM, correct=lambda u, c: u + c),
+            by=("symbolic", "smt", "exact"),
+        ),
+        Mutant(
+            "the logarithms shift instead of the reciprocals",
+            replace(CLAIM, correct=lambda u, c: u * (1 - c)),
+            by=("symbolic", "random"),
+        ),
+        Mutant(
+            "the incorrect part sharpens too",
+            replace(CLAIM, incorrect=lambda u, d: u - d),
+            by=("symbolic", "smt", "exact"),
+        ),
+        Mutant(
+            "correctness grows by C (1-C) as under the natural gradient",
+            replace(CLAIM, gain_rate=lambda C, s_q, s_f: C * (1 - C)),  # noqa: N803
+            by="symbolic",
+        ),
+        Mutant(
+            "c and d run at the same speed",
+            replace(CLAIM, c_speed=lambda C, W: C / W),  # noqa: N803
+            by="symbolic",
+        ),
+    ),
+    limits=(
+        "The expected flow: no sampling noise (A1, N2), no clipping, no shared parameters between "
+        "trajectories.  The clock c(t) has no closed form for general b; its rate is N1's."
+    ),
+    figure=draw,
+)
