@@ -14,7 +14,8 @@ Example::
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -68,21 +69,17 @@ def for_all(
         return False
 
     phases = (Phase.generate, Phase.shrink) if budget.shrink else (Phase.generate,)
+    chosen = settings(
+        max_examples=examples if examples is not None else budget.examples,
+        database=None,
+        deadline=None,
+        phases=phases,
+        verbosity=Verbosity.quiet,
+        suppress_health_check=list(HealthCheck),
+    )
     try:
-        worst = find(
-            strategy,
-            fails,
-            settings=settings(
-                max_examples=examples if examples is not None else budget.examples,
-                database=None,
-                deadline=None,
-                derandomize=False,
-                phases=phases,
-                verbosity=Verbosity.quiet,
-                suppress_health_check=list(HealthCheck),
-            ),
-            random=Random(budget.seed),
-        )
+        with _no_constants_from_loaded_modules():
+            worst = find(strategy, fails, settings=chosen, random=Random(budget.seed))
     except NoSuchExample:
         pass
     except Unsatisfiable as error:
@@ -99,6 +96,31 @@ def for_all(
     if seen == 0:
         raise ValueError(f"random.for_all: {detail}: no instance was generated")
     return Outcome("holds", f"{detail}: {seen} instances", residual=smallest)
+
+
+@contextmanager
+def _no_constants_from_loaded_modules() -> Iterator[None]:
+    """Keep hypothesis from drawing constants found in the source of the modules loaded so far.
+
+    It does so since 6.131; the instances would then depend on what else was imported, and on
+    every edit of the code under test, and a cache written to the working directory.  There is no setting for it, hence the private name; where
+    that name is missing there is nothing to switch off.
+    """
+    from hypothesis.internal.conjecture import providers as module
+
+    providers: Any = module
+    original = getattr(providers, "_get_local_constants", None)
+    if original is None:
+        yield
+        return
+    empty = providers.Constants()
+    providers._get_local_constants = lambda: empty
+    providers.CONSTANTS_CACHE.cache.clear()
+    try:
+        yield
+    finally:
+        providers._get_local_constants = original
+        providers.CONSTANTS_CACHE.cache.clear()
 
 
 def _show(value: Any) -> str:

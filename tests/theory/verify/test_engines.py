@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,6 +249,25 @@ class TestRandom:
 
         assert seen(3) == seen(3)
         assert seen(3) != seen(4)
+
+    def test_instances_do_not_depend_on_the_modules_loaded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def seen() -> list[float]:
+            out: list[float] = []
+
+            def margin(v: float) -> float:
+                out.append(v)
+                return 1.0
+
+            random.for_all(st.floats(0, 1e9), margin, Budget(), "seen", examples=400)
+            return out
+
+        before = seen()
+        (tmp_path / "full_of_constants.py").write_text(f"x = {[k + 0.125 for k in range(500)]}")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        importlib.import_module("full_of_constants")
+        assert seen() == before
 
     def test_an_error_in_the_margin_is_not_swallowed(self) -> None:
         def broken(_: int) -> float:
