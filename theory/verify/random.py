@@ -102,9 +102,9 @@ def for_all(
 def _no_constants_from_loaded_modules() -> Iterator[None]:
     """Keep hypothesis from drawing constants found in the source of the modules loaded so far.
 
-    It does so since 6.131; the instances would then depend on what else was imported, and on
-    every edit of the code under test, and a cache written to the working directory.  There is no setting for it, hence the private name; where
-    that name is missing there is nothing to switch off.
+    Otherwise the instances depend on what else was imported and on every edit of the code under
+    test, and a cache is written to the working directory.  There is no setting for it, hence the
+    private name; where that name is missing there is nothing to switch off.
     """
     from hypothesis.internal.conjecture import providers as module
 
