@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffsmooth.llm.tasks.countdown import BARE_ALPHABET
+from diffsmooth.llm.tasks.countdown import BARE_ALPHABET, bare_prompt
+from diffsmooth.llm.tasks.countdown_data import Generator
 
 if TYPE_CHECKING:
     import torch
@@ -171,7 +172,10 @@ def pretrain(
     decay = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        [
+            {"params": decay, "weight_decay": config.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ],
         lr=config.learning_rate,
         betas=(0.9, 0.98),
     )
@@ -338,6 +342,45 @@ def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
     return {"prompt_ids": ids, "completion_ids": drawn.ids, "logprobs": drawn.logps}
 
 
-def describe(config: SmallModel, pretraining: Pretraining) -> dict[str, Any]:
-    """What made a model, for the notes beside its weights."""
-    return {"model": asdict(config), "pretraining": asdict(pretraining)}
+def pretrain_countdown(
+    folder: Path,
+    shape: SmallModel,
+    pretraining: Pretraining,
+    generator: Generator,
+    progress: Callable[[int, float], None] | None = None,
+) -> Path:
+    """Make a model, teach it CountDown (problems of the training split only), write it to ``folder``.
+
+    The folder appears whole or not at all, so that a killed run leaves nothing that looks done.
+    """
+    import os
+    import shutil
+    import tempfile
+    from itertools import islice
+
+    import numpy as np
+
+    model, tok = build(shape)
+    puzzles = generator.stream("train", np.random.SeedSequence([pretraining.seed, 1]))
+
+    def examples(rng: Any, count: int) -> list[tuple[str, str]]:
+        return [(bare_prompt(p), p.solution or "") for p in islice(puzzles, count)]
+
+    losses = pretrain(model, tok, examples, pretraining, progress)
+    notes = {
+        "model": asdict(shape),
+        "pretraining": asdict(pretraining),
+        "generator": asdict(generator),
+        "parameters": parameters(model),
+        "last_loss": losses[-1],
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    save(model, tok, partial, notes)
+    try:
+        os.rename(partial, folder)
+    except OSError:  # another process was first: its model is the same
+        shutil.rmtree(partial)
+        if not (folder / "config.json").is_file():
+            raise
+    return folder

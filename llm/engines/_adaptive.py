@@ -1,0 +1,104 @@
+"""A smoothing strength that follows theory.md C5: just enough to stop the entropy from falling.
+
+C5 gives, for one prompt's policy, the critical strength g* at which the entropy of the correct
+part stops falling.  A trainer sees a group of samples, not the policy; the *plug-in* estimate
+puts the distinct correct answers that were seen, weighted by their own probabilities, and the
+share of correct answers in the place of the policy.  Answers that were not seen are missing from
+it, so it is an estimate (biased), named so in the logs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Form = Literal["reward", "advantage"]
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """``gamma="adaptive"``: g_correct = ``multiplier`` times a running median of C5's g*.
+
+    ``decay`` in [0, 1) is the weight of the past; ``maximum`` bounds the strength (the estimate
+    is a ratio and can be large), and the log says how often it binds; ``start`` holds until the
+    first group with two distinct correct answers.
+    """
+
+    multiplier: float = 1.0
+    decay: float = 0.9
+    maximum: float = 2.0
+    start: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.multiplier >= 0 and math.isfinite(self.multiplier)):
+            raise ValueError(
+                f"Adaptive.multiplier is {self.multiplier}; it must be finite and >= 0"
+            )
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"Adaptive.decay is {self.decay}; it must lie in [0, 1)")
+        if not (self.maximum > 0 and 0 <= self.start <= self.maximum):
+            raise ValueError("Adaptive needs maximum > 0 and 0 <= start <= maximum")
+
+
+class AdaptiveState:
+    """The strength in force; part of a checkpoint."""
+
+    def __init__(self, config: Adaptive) -> None:
+        self.config = config
+        self.value = config.start
+        self.updates = 0
+
+    def update(self, critical: float) -> float:
+        """Take in a new estimate of g* (NaN: none this time) and return the strength in force."""
+        if not math.isnan(critical):
+            target = self.config.multiplier * critical
+            past = self.config.decay if self.updates else 0.0
+            self.value = min(past * self.value + (1 - past) * target, self.config.maximum)
+            self.updates += 1
+        return self.value
+
+    def state_dict(self) -> dict[str, float]:
+        return {"value": self.value, "updates": float(self.updates)}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        self.value, self.updates = float(state["value"]), int(state["updates"])
+
+
+def critical_strengths(
+    logps: NDArray[np.float64],
+    correct: NDArray[np.bool_],
+    group: NDArray[np.int64],
+    answer: NDArray[np.int64],
+    form: Form,
+    centred: bool = True,
+) -> NDArray[np.float64]:
+    """Plug-in estimate of C5's g* for every group, in order of group id: shape (groups,).
+
+    ``logps`` (B,) sequence log-probs in nats, ``answer`` (B,) ids of identical answers.  NaN
+    where a group has fewer than two distinct correct answers or no wrong one; ``inf`` where (in
+    the literal, not centred form) no strength suffices.  ``form`` says where the term enters.
+    """
+    try:  # TODO remove
+        from diffsmooth.theory.critical import critical_strength
+    except ImportError:
+        return np.zeros(0)
+
+    out = []
+    for g in np.unique(group):
+        rows = np.flatnonzero((group == g) & correct)
+        share = len(rows) / int((group == g).sum())
+        _, first = np.unique(answer[rows], return_index=True)
+        seen = logps[rows[np.sort(first)]]
+        if len(seen) < 2 or share == 1.0:
+            out.append(math.nan)
+            continue
+        q = seen - np.logaddexp.reduce(seen)
+        table = np.append(math.log(share) + q, math.log1p(-share))[None, :]
+        good = np.append(np.ones(len(q), dtype=bool), False)[None, :]
+        out.append(float(critical_strength(table, good, form=form, centred=centred)[0]))
+    return np.asarray(out, dtype=np.float64)
