@@ -47,14 +47,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, rest: list[str]) -> int:
+    import contextlib
+    import io
+
     import tyro
 
     module = importlib.import_module(f"diffsmooth.cli.{verb}")
     config_type = getattr(module, VERBS[verb][0])
     try:
-        config = tyro.cli(
-            config_type, args=rest, prog=f"diffsmooth {verb}", console_outputs=_wants_help(rest)
-        )
+        # tyro prints what a nested dataclass refuses even without console outputs.
+        with contextlib.redirect_stderr(io.StringIO()):
+            config = tyro.cli(
+                config_type, args=rest, prog=f"diffsmooth {verb}", console_outputs=_wants_help(rest)
+            )
     except SystemExit as error:
         if error.code in (0, None):
             return 0
@@ -91,7 +96,8 @@ def _argument_error(config_type: type, rest: list[str], verb: str) -> str:
         tyro.cli(config_type, args=rest, prog=f"diffsmooth {verb}")
     frame = "╭╮╰╯│─┌┐└┘|"
     lines = [line.strip().strip(frame).strip() for line in text.getvalue().splitlines()]
-    lines = [line for line in lines if line and not line.startswith(("For full helptext", "─"))]
+    lines = [line for line in lines if line.strip("-─ ")]
+    lines = [line for line in lines if not line.startswith("For full helptext")]
     return " ".join(lines) or "bad arguments"
 
 

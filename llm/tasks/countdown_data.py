@@ -10,13 +10,14 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from diffsmooth.llm.tasks._rows import SUFFIXES, read_rows
 from diffsmooth.llm.tasks.countdown import Puzzle
 from diffsmooth.llm.tasks.expression import Tree, evaluate, written
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Split = Literal["train", "valid", "test"]
 
@@ -47,10 +48,19 @@ class Generator:
     """
 
     min_numbers: int = 3
+    """Fewest numbers of a puzzle."""
+
     max_numbers: int = 3
+    """Most numbers of a puzzle, up to 6."""
+
     low: int = 1
+    """Smallest number."""
+
     high: int = 9
+    """Largest number."""
+
     max_target: int = 99
+    """Largest target; the smallest is 1."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.min_numbers <= self.max_numbers <= 6:
@@ -81,6 +91,8 @@ class Generator:
         """Endless puzzles of ``split``, repeats included; the same seed gives the same stream."""
         if split not in SHARES:
             raise ValueError(f"split is {split!r}; allowed: {', '.join(SHARES)}")
+        import numpy as np
+
         rng = np.random.Generator(np.random.Philox(seed))
         while True:
             puzzle = self.draw(rng)

@@ -234,7 +234,7 @@ def test_a_real_hang_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         tower = "9^{9^{9^{9^{9}}}}"
         verdict = task.verify(task.problems()[0], rf"\boxed{{{tower}}}")
         assert not verdict.correct
-        assert pool.compare([("2", tower)])[0] in ("timeout", "error", "wrong")
+        assert pool.compare([("2", tower)])[0] in ("timeout", "error")
         assert task.verify(task.problems()[0], r"\boxed{2}").correct
 
 

@@ -1,0 +1,158 @@
+"""Every sample kept: Parquet shards of whole problems, each written atomically.
+
+A shard is ``samples/00000.parquet`` (one row a sample) and ``problems/00000.parquet`` (one row a
+problem, the measures).  The second is derived from the first; a shard is done when both exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffsmooth.llm.measures import problem_measures
+from diffsmooth.llm.samplers import Completion
+from diffsmooth.llm.tasks.base import Problem, Task
+from diffsmooth.records import done, read_table, write_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def sample_schema() -> pa.Schema:
+    """Columns of a sample."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("problem", pa.string()),
+            ("sample", pa.int32()),
+            ("text", pa.string()),
+            ("score", pa.float64()),
+            ("correct", pa.bool_()),
+            ("canonical", pa.string()),
+            ("tokens", pa.int32()),
+            ("finish", pa.string()),
+        ]
+    )
+
+
+def problem_schema() -> pa.Schema:
+    """Columns of a problem; what is not known is null."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("problem", pa.string()),
+            ("prompt", pa.string()),
+            ("samples", pa.int32()),
+            ("correct", pa.int32()),
+            ("score", pa.float64()),
+            ("distinct_correct", pa.int32()),
+            ("entropy_correct", pa.float64()),
+            ("distinct_texts", pa.int32()),
+            ("self_similarity", pa.float64()),
+            ("self_similarity_correct", pa.float64()),
+            ("multiplicity", pa.int64()),
+            ("coverage", pa.float64()),
+            ("tokens", pa.float64()),
+            ("finished", pa.float64()),
+            ("classes", pa.list_(pa.int32())),
+        ]
+    )
+
+
+class SampleStore:
+    """The shards of one evaluation in ``folder``, ``size`` problems each."""
+
+    def __init__(self, folder: Path, problems: Sequence[Problem[Any]], size: int) -> None:
+        if size < 1:
+            raise ValueError(f"shard is {size} problems; allowed: at least 1")
+        self.folder = folder
+        self.shards = [problems[i : i + size] for i in range(0, len(problems), size)]
+
+    def path(self, kind: str, shard: int) -> Path:
+        """File of a shard; ``kind`` is ``"samples"`` or ``"problems"``."""
+        return self.folder / kind / f"{shard:05d}.parquet"
+
+    def missing(self) -> list[int]:
+        """Shards whose samples are still to be drawn."""
+        return [i for i in range(len(self.shards)) if not done(self.path("samples", i))]
+
+    def add(self, shard: int, completions: Sequence[Sequence[Completion]], task: Task) -> None:
+        """Verify and write the completions of a shard, one list a problem."""
+        import pyarrow as pa
+
+        pairs = [
+            (problem, completion)
+            for problem, found in zip(self.shards[shard], completions, strict=True)
+            for completion in found
+        ]
+        verdicts = task.verify_many((problem, c.text) for problem, c in pairs)
+        numbers = [i for found in completions for i in range(len(found))]
+        rows = [
+            {
+                "problem": problem.id,
+                "sample": number,
+                "text": _utf8(c.text),
+                "score": verdict.score,
+                "correct": verdict.correct,
+                "canonical": None if verdict.canonical is None else _utf8(verdict.canonical),
+                "tokens": c.tokens,
+                "finish": c.finish,
+            }
+            for (problem, c), number, verdict in zip(pairs, numbers, verdicts, strict=True)
+        ]
+        table = pa.Table.from_pylist(rows, sample_schema())
+        write_table(self.path("samples", shard), table)
+        self.measure(shard, task)
+
+    def measure(self, shard: int, task: Task) -> None:
+        """Derive the problems of a shard from its samples, where that is not done yet."""
+        import pyarrow as pa
+
+        if done(self.path("problems", shard)):
+            return
+        by_problem: dict[str, list[dict[str, Any]]] = {p.id: [] for p in self.shards[shard]}
+        for row in read_table(self.path("samples", shard)).to_pylist():
+            by_problem[row["problem"]].append(row)
+        rows = [_problem_row(p, by_problem[p.id], task) for p in self.shards[shard]]
+        write_table(self.path("problems", shard), pa.Table.from_pylist(rows, problem_schema()))
+
+    def problems(self) -> pa.Table:
+        """All problems with their measures, in order."""
+        import pyarrow as pa
+
+        tables = [read_table(self.path("problems", i)) for i in range(len(self.shards))]
+        return pa.concat_tables(tables)
+
+    def samples(self) -> Iterator[pa.Table]:
+        """The samples, shard by shard."""
+        for shard in range(len(self.shards)):
+            yield read_table(self.path("samples", shard))
+
+
+def _problem_row(
+    problem: Problem[Any], rows: Sequence[dict[str, Any]], task: Task
+) -> dict[str, Any]:
+    measures = problem_measures(
+        [row["correct"] for row in rows],
+        [row["canonical"] for row in rows],
+        [row["text"] for row in rows],
+        task.multiplicity(problem),
+    )
+    tokens = [row["tokens"] for row in rows if row["tokens"] is not None]
+    ends = [row["finish"] == "stop" for row in rows if row["finish"] != "unknown"]
+    return {
+        "problem": problem.id,
+        "prompt": problem.prompt,
+        "score": sum(row["score"] for row in rows) / len(rows),
+        "tokens": sum(tokens) / len(tokens) if tokens else None,
+        "finished": sum(ends) / len(ends) if ends else None,
+        **measures,
+    }
+
+
+def _utf8(text: str) -> str:
+    """``text`` with lone surrogates, which no file can hold, written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

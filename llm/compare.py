@@ -1,0 +1,268 @@
+"""Two evaluations of the same problems: paired differences, and the speed-up at equal pass@k."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffsmooth.llm.measures import distinct_curve, interval, pass_curve, resampled_means
+from diffsmooth.llm.summary import powers, samples_of
+from diffsmooth.records import done, read_json, read_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+#: Decimals of pass@k that are compared: a plateau must be flat, and sums of it are not to the bit.
+DECIMALS = 12
+
+#: Measures compared besides the curves.
+COMPARED: tuple[str, ...] = (
+    "distinct_correct",
+    "entropy_correct",
+    "self_similarity",
+    "self_similarity_correct",
+    "coverage",
+    "tokens",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished evaluation: its key, its samples per problem and the rows of its problems."""
+
+    key: str
+    model: str
+    samples: int
+    problems: list[dict[str, Any]]
+
+
+def load_run(folder: Path) -> Run:
+    """Read a folder written by :func:`diffsmooth.llm.evaluate.evaluate`.
+
+    Raises ``FileNotFoundError`` where it holds no finished evaluation.
+    """
+    folder = Path(folder)
+    if not done(folder / "summary.json"):
+        raise FileNotFoundError(f"{folder} holds no finished evaluation (no summary.json)")
+    record = read_json(folder / "summary.json")
+    rows = read_table(folder / "problems.parquet").to_pylist()
+    return Run(record["hash"], record["config"]["model"], samples_of(rows), rows)
+
+
+def paired(baseline: Run, new: Run) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The problems of both runs in one order.  Raises ``ValueError`` unless they are the same."""
+    a = {row["problem"]: row for row in baseline.problems}
+    b = {row["problem"]: row for row in new.problems}
+    if a.keys() != b.keys() or any(a[i]["prompt"] != b[i]["prompt"] for i in a):
+        raise ValueError(
+            f"the runs answer different problems ({len(a)} and {len(b)}, "
+            f"{len(a.keys() & b.keys())} in common); a paired comparison needs the same"
+        )
+    return [a[i] for i in a], [b[i] for i in a]
+
+
+def difference(
+    a: Sequence[float | None],
+    b: Sequence[float | None],
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> dict[str, Any] | None:
+    """Paired difference b - a over the problems where both are known; ``None`` where none is.
+
+    ``low``/``high``: bootstrap over problems (``scipy.stats.bootstrap``, paired, BCa; percentile
+    where BCa is not defined).  ``improvement``: probability that on a random problem b is above
+    a, ties half; with its own interval.  ``positive``: share of the bootstrap means above 0.
+    """
+    import numpy as np
+
+    pairs = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
+    if not pairs:
+        return None
+    x, y = np.array(pairs, dtype=np.float64).T
+    better = (np.sign(y - x) + 1.0) / 2.0
+    low, high = paired_interval(x, y, resamples=resamples, confidence=confidence, seed=seed)
+    draws = resampled_means(np.stack([y - x, better], axis=1), resamples, seed)
+    better_low, better_high = interval(draws[:, 1], confidence)
+    return {
+        "baseline": float(x.mean()),
+        "new": float(y.mean()),
+        "difference": float((y - x).mean()),
+        "low": low,
+        "high": high,
+        "improvement": float(better.mean()),
+        "improvement_low": float(better_low),
+        "improvement_high": float(better_high),
+        "positive": float(np.mean(draws[:, 0] > 0)),
+        "problems": len(pairs),
+    }
+
+
+def paired_interval(
+    x: Array, y: Array, *, resamples: int, confidence: float, seed: int
+) -> tuple[float, float]:
+    """Bootstrap interval of mean(y - x), pairs drawn together; a point where all pairs agree."""
+    import numpy as np
+    from scipy import stats
+
+    shift = y - x
+    if np.ptp(shift) == 0.0:  # also a single problem: the data say nothing about the spread
+        return float(shift[0]), float(shift[0])
+
+    def mean_shift(first: Array, second: Array, axis: int) -> Array:
+        return np.asarray(np.mean(second - first, axis=axis))
+
+    for method in ("BCa", "percentile"):
+        result = stats.bootstrap(
+            (x, y),
+            mean_shift,
+            paired=True,
+            vectorized=True,
+            n_resamples=resamples,
+            batch=256,
+            confidence_level=confidence,
+            method=method,
+            rng=np.random.Generator(np.random.Philox(seed)),
+        )
+        low, high = result.confidence_interval
+        if np.isfinite(low) and np.isfinite(high):
+            break
+    return float(low), float(high)
+
+
+def samples_needed(curve: Array, level: Array) -> Array:
+    """Number of samples at which ``curve`` (pass@1..n, nondecreasing) reaches each ``level``.
+
+    Linear between whole numbers, at least 1, ``inf`` where n samples are not enough.
+    """
+    import numpy as np
+
+    n = curve.shape[0]
+    at = np.searchsorted(curve, level, side="left")  # first index whose value is >= level
+    inside = np.clip(at, 1, n - 1) if n > 1 else np.zeros_like(at)
+    below = curve[inside - 1] if n > 1 else curve[inside]
+    step = curve[inside] - below
+    part = np.divide(level - below, step, out=np.ones_like(level), where=step > 0)
+    needed = np.where(at == 0, 1.0, inside + part)
+    return np.where(at >= n, np.inf, needed)
+
+
+def _needed(curves: Array, levels: Array) -> Array:
+    """:func:`samples_needed` row by row."""
+    import numpy as np
+
+    return np.stack([samples_needed(c, lv) for c, lv in zip(curves, levels, strict=True)])
+
+
+def speedups(
+    solved_a: Array,
+    solved_b: Array,
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Samples the baseline needs / samples the new run needs, to reach the same pass@k.
+
+    ``solved_*`` are (problems, n) pass@1..n.  One row for each power of two k and each run whose
+    pass@k is the level; that run needs k samples, or fewer where its curve is flat.  Where the
+    other run never reaches the level with all its samples the speed-up is only bounded:
+    ``bound`` is ``">="`` or ``"<="`` instead of ``"="``.  The interval comes from bootstrap draws
+    of the problems, each bounded in the same way.
+    """
+    import numpy as np
+
+    n_a, n_b = solved_a.shape[1], solved_b.shape[1]
+    both = np.concatenate([solved_a, solved_b], axis=1)
+    draws = np.concatenate([both.mean(axis=0)[None], resampled_means(both, resamples, seed)])
+    a = np.maximum.accumulate(np.round(draws[:, :n_a], DECIMALS), axis=1)
+    b = np.maximum.accumulate(np.round(draws[:, n_a:], DECIMALS), axis=1)
+    rows = []
+    for owner, own, other, n_other in (("baseline", a, b, n_b), ("new", b, a, n_a)):
+        ks = powers(own.shape[1])
+        levels = own[:, [k - 1 for k in ks]]
+        needed = _needed(other, levels)
+        mine = _needed(own, levels)
+        reached = np.isfinite(needed)
+        ratio = np.where(reached, needed, n_other) / mine
+        if owner == "baseline":
+            ratio = 1.0 / ratio
+        low, high = interval(ratio[1:], confidence)
+        for i, k in enumerate(ks):
+            if levels[0, i] == 0.0:
+                continue  # nothing solved is no level to reach
+            count = float(needed[0, i]) if reached[0, i] else None
+            least = float(mine[0, i])
+            rows.append(
+                {
+                    "level_of": owner,
+                    "k": k,
+                    "level": float(levels[0, i]),
+                    "baseline_samples": least if owner == "baseline" else count,
+                    "new_samples": count if owner == "baseline" else least,
+                    "speedup": float(ratio[0, i]),
+                    "bound": "=" if reached[0, i] else "<=" if owner == "baseline" else ">=",
+                    "low": float(low[i]),
+                    "high": float(high[i]),
+                }
+            )
+    return rows
+
+
+def compare(
+    baseline: Run,
+    new: Run,
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Everything the two runs say about each other, as plain values.
+
+    ``pass`` and ``distinct`` hold a paired difference for each power of two k that both runs
+    have; ``measures`` one for each of :data:`COMPARED`; ``speedup`` the rows of
+    :func:`speedups`.  Raises ``ValueError`` where the runs answer different problems.
+    """
+    import numpy as np
+
+    rows_a, rows_b = paired(baseline, new)
+    settings: dict[str, Any] = {
+        "resamples": resamples,
+        "confidence": confidence,
+        "seed": seed,
+    }
+    ks = powers(min(baseline.samples, new.samples))
+
+    def solved(run: Run, rows: Sequence[dict[str, Any]], at: Sequence[int]) -> Array:
+        return pass_curve(run.samples, [row["correct"] for row in rows], at)
+
+    def distinct(run: Run, rows: Sequence[dict[str, Any]]) -> Array:
+        return distinct_curve(run.samples, [row["classes"] for row in rows], ks)
+
+    def by_k(a: Array, b: Array) -> list[dict[str, Any]]:
+        columns = zip(ks, a.T, b.T, strict=True)
+        return [{"k": k, **(difference(list(x), list(y), **settings) or {})} for k, x, y in columns]
+
+    return {
+        "baseline": {"model": baseline.model, "hash": baseline.key, "samples": baseline.samples},
+        "new": {"model": new.model, "hash": new.key, "samples": new.samples},
+        "problems": len(rows_a),
+        "confidence": confidence,
+        "pass": by_k(solved(baseline, rows_a, ks), solved(new, rows_b, ks)),
+        "distinct": by_k(distinct(baseline, rows_a), distinct(new, rows_b)),
+        "measures": {
+            name: difference([r[name] for r in rows_a], [r[name] for r in rows_b], **settings)
+            for name in COMPARED
+        },
+        "speedup": speedups(
+            solved(baseline, rows_a, np.arange(1, baseline.samples + 1).tolist()),
+            solved(new, rows_b, np.arange(1, new.samples + 1).tolist()),
+            **settings,
+        ),
+    }

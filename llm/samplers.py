@@ -1,0 +1,105 @@
+"""Where samples come from: transformers, vLLM or an OpenAI-compatible server.
+
+Every backend seeds by problem, so that neither order nor interruption changes what a problem
+gets: the same configuration gives the same bytes wherever the backend itself is deterministic
+(transformers on CPU is; vLLM and servers promise it only on one machine, if at all).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from diffsmooth.llm.tasks.base import Message, Problem
+
+Finish = Literal["stop", "length", "unknown"]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled answer: its text, its length in tokens where it is known, and why it ended."""
+
+    text: str
+    tokens: int | None = None
+    finish: Finish = "unknown"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample from the tempered, truncated softmax.
+
+    Raises ``ValueError`` naming the field that is out of range.
+    """
+
+    samples: int = 64
+    """Answers drawn for each problem."""
+
+    temperature: float = 1.0
+    """Temperature of the softmax; 0 is greedy and allows one sample only."""
+
+    top_p: float = 1.0
+    """Nucleus; 1 truncates nothing."""
+
+    top_k: int = 0
+    """Number of tokens kept; 0 truncates nothing."""
+
+    max_tokens: int = 1024
+    """Longest answer in tokens."""
+
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer; they stay in it."""
+
+    system: str | None = None
+    """System message put before chat prompts."""
+
+    seed: int = 0
+    """Seed of the samples, of the bootstrap too."""
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise ValueError(f"samples is {self.samples}; allowed: at least 1")
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature is {self.temperature}; allowed: 0 or more")
+        if self.temperature == 0 and self.samples > 1:
+            raise ValueError("temperature is 0 (greedy), so samples must be 1")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}; allowed: above 0, at most 1")
+        if self.top_k < 0:
+            raise ValueError(f"top_k is {self.top_k}; allowed: 0 (off) or more")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens is {self.max_tokens}; allowed: at least 1")
+
+    def seed_of(self, problem: Problem[Any], chunk: int = 0) -> int:
+        """Seed of a chunk of a problem's samples, in [0, 2**31)."""
+        text = f"{self.seed}/{chunk}/{problem.id}"
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") >> 1
+
+    def messages(self, problem: Problem[Any]) -> list[Message]:
+        """The chat that is sent for a problem."""
+        head = [] if self.system is None else [{"role": "system", "content": self.system}]
+        return [*head, *problem.messages()]
+
+
+class Sampler(Protocol):
+    """Draws ``sampling.samples`` completions for each problem, in order."""
+
+    def sample(
+        self, problems: Sequence[Problem[Any]], sampling: Sampling
+    ) -> list[list[Completion]]: ...
+
+
+def prompt_text(tokenizer: Any, problem: Problem[Any], sampling: Sampling) -> tuple[str, bool]:
+    """The text a model is given, and whether the tokenizer still adds its special tokens.
+
+    Chat prompts go through the chat template where the tokenizer has one (templates write their
+    own special tokens); raw prompts, and models without a template, get the plain text.
+    """
+    if problem.raw or not getattr(tokenizer, "chat_template", None):
+        system = f"{sampling.system}\n\n" if sampling.system and not problem.raw else ""
+        return system + problem.prompt, True
+    text = tokenizer.apply_chat_template(
+        sampling.messages(problem), tokenize=False, add_generation_prompt=True
+    )
+    return str(text), False

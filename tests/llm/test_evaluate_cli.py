@@ -1,0 +1,84 @@
+"""``diffsmooth evaluate`` from the words of a command line to the files, with a model made here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from diffsmooth.cli import main
+from diffsmooth.llm.small import SmallModel, build, save
+from diffsmooth.records import read_json, read_table
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two random small models."""
+    folder = tmp_path_factory.mktemp("models")
+    shape = {"hidden": 16, "layers": 1, "heads": 2, "intermediate": 32}
+    first, second = (
+        save(*build(SmallModel(seed=seed, **shape)), folder / str(seed)) for seed in (0, 1)
+    )
+    return first, second
+
+
+def test_evaluate_twice_and_compare(
+    models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = []
+    for model in models:
+        words = f"evaluate --model {model} --style bare --limit 5 --samples 6 --max-tokens 8"
+        assert main([*words.split(), "--resamples", "50", "--out", str(tmp_path)]) == 0
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert last.startswith("results in ")
+        folders.append(last.removeprefix("results in "))
+    assert folders[0] != folders[1]
+    for folder in folders:
+        (shard,) = Path(folder, "samples").glob("*.parquet")
+        assert read_table(shard).num_rows == 30
+    assert main(["evaluate", "--compare", *folders, "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "pass@6" in out
+    path = Path(out.splitlines()[-1].removeprefix("results in "))
+    comparison = read_json(path)["comparison"]
+    assert comparison["problems"] == 5
+    assert comparison["baseline"]["model"] == str(models[0])
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--task", "poetry", "--model", "m"], "allowed: countdown"),
+        (["--limit", "2"], "model is missing"),
+        (["--samples", "0", "--model", "m"], "samples is 0"),
+        (["--compare", "nowhere", "elsewhere"], "no finished evaluation"),
+        (["--task", "file", "--model", "m"], "data is missing"),
+        (["--task", "file", "--data", "none.jsonl", "--model", "m"], "no data file"),
+        (["--speling", "1"], "--speling"),
+        (
+            ["--backend", "server", "--url", "ftp://x", "--model", "m", "--limit", "2"],
+            "url is 'ftp://x'",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_status_two(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["evaluate", *words, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, diffsmooth.cli.evaluate; "
+        "heavy = {'torch', 'numpy', 'scipy', 'pyarrow', 'transformers', 'sympy', 'datasets'}; "
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (child.returncode, child.stderr) == (0, "")
