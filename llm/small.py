@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
+SPECIAL = (PAD, EOS, UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def tokenizer(characters: str = BARE_ALPHABET) -> Any:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {t: i for i, t in enumerate([PAD, EOS, UNKNOWN, *characters])}
+    vocabulary = {t: i for i, t in enumerate([*SPECIAL, *characters])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     core.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     core.decoder = decoders.Fuse()
@@ -99,15 +100,12 @@ def tokenizer(characters: str = BARE_ALPHABET) -> Any:
     )
 
 
-def build(config: SmallModel | None = None) -> tuple[Any, Any]:
-    """Random model and its tokenizer: ``(LlamaForCausalLM, tokenizer)``; same seed, same weights."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+def shape_of(config: SmallModel) -> Any:
+    """The ``transformers`` configuration of a small model."""
+    from transformers import LlamaConfig
 
-    config = config or SmallModel()
-    tok = tokenizer(config.characters)
-    llama = LlamaConfig(
-        vocab_size=len(tok),
+    return LlamaConfig(
+        vocab_size=len(SPECIAL) + len(config.characters),
         hidden_size=config.hidden,
         intermediate_size=config.intermediate,
         num_hidden_layers=config.layers,
@@ -116,11 +114,21 @@ def build(config: SmallModel | None = None) -> tuple[Any, Any]:
         max_position_embeddings=config.positions,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=tok.eos_token_id,
-        pad_token_id=tok.pad_token_id,
+        eos_token_id=SPECIAL.index(EOS),
+        pad_token_id=SPECIAL.index(PAD),
         initializer_range=1.0 / math.sqrt(config.hidden),
         attn_implementation="sdpa",
     )
+
+
+def build(config: SmallModel | None = None) -> tuple[Any, Any]:
+    """Random model and its tokenizer: ``(LlamaForCausalLM, tokenizer)``; same seed, same weights."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    config = config or SmallModel()
+    tok = tokenizer(config.characters)
+    llama = shape_of(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = LlamaForCausalLM(llama)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from diffsmooth.theory.rules import Rule
 
 ConfigError = _strict.ConfigError
+#: ``progress(what, done, of)``.
+Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,11 @@ class Model:
 
 @dataclass(frozen=True)
 class Data:
-    """The task and its training problems (see ``llm/tasks/registry.py`` for the names)."""
+    """The task and its training problems (see ``llm/tasks/registry.py`` for the names).
+
+    ``problems``: how many to draw (CountDown without ``data``), else how many the data must hold,
+    if it is given.
+    """
 
     task: str = "countdown"
     data: str | None = None
@@ -172,9 +178,14 @@ class Checkpoints:
 @dataclass(frozen=True)
 class Hardware:
     """``processes`` ranks; more than one starts ``accelerate launch`` with the file ``accelerate``
-    (a name in ``configs/accelerate`` or a path)."""
+    (a name in ``configs/accelerate`` or a path).
+
+    ``precision`` is that of the arithmetic (autocast); the weights keep ``model.dtype``, and with
+    learning rates of 1e-6 that must be float32: a bfloat16 weight would not move.
+    """
 
     device: Literal["cpu", "cuda"] = "cuda"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     processes: int = 1
     accelerate: str | None = None
     gradient_checkpointing: bool = True
@@ -240,21 +251,50 @@ def load(path: Path | str) -> Training:
     Raises ``FileNotFoundError``, or :class:`ConfigError` naming file and key: unknown keys (with
     the nearest known one), values of a wrong type, contradictions.
     """
-    import yaml
-
     file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(f"no configuration file {file}")
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
-    try:
-        config = _strict.build(Training, data)
+        config = _strict.build(Training, _merged(file, ()))
         check_trl(config.trl)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
     return config
+
+
+def _merged(file: Path, behind: tuple[Path, ...]) -> dict[str, Any]:
+    """The mapping in a YAML file over that of the file it ``extends`` (a path beside it).
+
+    Mappings are merged key by key; ``parameters`` and ``trl`` are replaced whole, because another
+    rule has other parameters.
+    """
+    import yaml
+
+    if not file.is_file():
+        raise FileNotFoundError(f"no configuration file {file}")
+    if file.resolve() in behind:
+        raise ConfigError("extends: the files extend one another")
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file.name}: must be a mapping of keys")
+    parent = data.pop("extends", None)
+    if parent is None:
+        return data
+    if not isinstance(parent, str):
+        raise ConfigError(f"extends: must be a path, got {parent!r}")
+    return _over(_merged(file.parent / parent, (*behind, file.resolve())), data)
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    out = dict(below)
+    for key, value in above.items():
+        old = out.get(key)
+        whole = key in ("parameters", "trl") or not (
+            isinstance(old, dict) and isinstance(value, dict)
+        )
+        out[key] = value if whole else _over(old, value)
+    return out
 
 
 def check_trl(extra: dict[str, Any]) -> None:
@@ -280,7 +320,7 @@ def training_task(data: Data) -> Task:
 
     if data.task == "countdown" and data.data is None and data.problems is None:
         raise ConfigError("data.problems: how many CountDown problems to draw is missing")
-    return load_task(
+    task = load_task(
         data.task,
         data.data,
         split="train",
@@ -290,9 +330,13 @@ def training_task(data: Data) -> Task:
         generator=data.generator,
         seed=data.seed,
     )
+    found = len(task.problems())
+    if data.problems is not None and found != data.problems:
+        raise ConfigError(f"data.problems: is {data.problems}, but the data hold {found}")
+    return task
 
 
-def base_model(config: Training) -> Path:
+def base_model(config: Training, progress: Progress | None = None) -> Path:
     """Folder of the small model after supervised pre-training; made once, found by its hash."""
     assert config.model.small is not None
     what = {
@@ -303,8 +347,13 @@ def base_model(config: Training) -> Path:
     folder = Path(config.output) / f"base-{records.config_hash(what, 10)}"
     if (folder / "config.json").is_file():
         return folder
+
+    def report(step: int, loss: float) -> None:
+        if progress is not None:
+            progress("pre-training", step, config.model.pretraining.steps)
+
     return small.pretrain_countdown(
-        folder, config.model.small, config.model.pretraining, config.data.generator
+        folder, config.model.small, config.model.pretraining, config.data.generator, report
     )
 
 
@@ -339,8 +388,8 @@ def grpo_config(config: Training, folder: Path) -> Any:
         "top_p": g.top_p,
         "use_vllm": vllm,
         "use_cpu": h.device == "cpu",
-        "bf16": h.device == "cuda" and config.model.dtype == "bfloat16",
-        "fp16": h.device == "cuda" and config.model.dtype == "float16",
+        "bf16": h.precision == "bfloat16",
+        "fp16": h.precision == "float16",
         _checkpointing_name(): h.gradient_checkpointing,
         "save_strategy": "steps" if config.checkpoints.every else "no",
         "save_steps": config.checkpoints.every or 500,
@@ -432,7 +481,7 @@ def fit(
     *,
     again: bool = False,
     callbacks: Sequence[Any] = (),
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Run (or go on with, or find done) the training; returns the folder of the run.
 
@@ -447,6 +496,8 @@ def fit(
     extra = list(callbacks)
     if progress is not None:
         extra.append(progress_callback(progress))
+    if config.model.small is not None:
+        base_model(config, progress)
     run = trainer(config, folder, extra)
     checkpoint = None if again else latest_checkpoint(folder)
     run.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -466,12 +517,12 @@ def log_table(history: Sequence[dict[str, Any]]) -> Any:
     """The trainer's log in long form: columns ``step``, ``name``, ``value`` (numbers only)."""
     import pyarrow as pa
 
-    rows = [
+    rows = sorted(
         (int(entry["step"]), name, float(value))
         for entry in history
         for name, value in entry.items()
         if name != "step" and isinstance(value, (int, float)) and not isinstance(value, bool)
-    ]
+    )
     return pa.table(
         {
             "step": pa.array([r[0] for r in rows], pa.int64()),
@@ -481,13 +532,13 @@ def log_table(history: Sequence[dict[str, Any]]) -> Any:
     )
 
 
-def progress_callback(report: Callable[[int, int | None], None]) -> Any:
-    """A trainer callback that calls ``report(step, of)`` after every optimiser step."""
+def progress_callback(report: Progress) -> Any:
+    """A trainer callback that calls ``report`` after every optimiser step."""
     from transformers import TrainerCallback
 
     class _Progress(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            report(state.global_step, state.max_steps)
+            report("training", state.global_step, state.max_steps)
 
     return _Progress()
 
