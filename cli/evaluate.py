@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from diffsmooth.llm.evaluate import Evaluation
+from diffsmooth.llm.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -68,6 +68,8 @@ class SampleStore:
     def __init__(self, folder: Path, problems: Sequence[Problem[Any]], size: int) -> None:
         if size < 1:
             raise ValueError(f"shard is {size} problems; allowed: at least 1")
+        if len({p.id for p in problems}) != len(problems):
+            raise ValueError("problems have the same id twice")
         self.folder = folder
         self.shards = [problems[i : i + size] for i in range(0, len(problems), size)]
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from diffsmooth.llm.tasks.base import NO_ANSWER, Problem, Verdict
-from diffsmooth.llm.tasks.expression import MAX_DIGITS, Form, canonical, parse
+from diffsmooth.llm.tasks.expression import MAX_DIGITS, parse
+from diffsmooth.llm.tasks.normal_form import Form, canonical
 
 Style = Literal["tags", "bare"]
 
@@ -60,7 +61,7 @@ def extract(text: str) -> str | None:
 
 
 def check(puzzle: Puzzle, expression: str, form: Form = "ac") -> Verdict:
-    """Judge a bare ``expression``; never raises for any text.  See ``expression`` for ``form``."""
+    """Judge a bare ``expression``; never raises for any text.  See ``normal_form`` for ``form``."""
     parsed = parse(expression)
     if parsed is None:
         return NO_ANSWER

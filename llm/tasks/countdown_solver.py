@@ -15,15 +15,8 @@ from itertools import product
 from typing import TypeVar
 
 from diffsmooth.llm.tasks.countdown import Puzzle
-from diffsmooth.llm.tasks.expression import (
-    FORMS,
-    Form,
-    Tree,
-    combine,
-    number,
-    render,
-    written,
-)
+from diffsmooth.llm.tasks.expression import Tree, written
+from diffsmooth.llm.tasks.normal_form import FORMS, Form, combine, number, render
 
 N = TypeVar("N")
 Numbers = tuple[int, ...]

@@ -7,7 +7,7 @@ from pathlib import Path
 from diffsmooth.llm.tasks.base import Task
 from diffsmooth.llm.tasks.countdown import CountDown, Puzzle, Style
 from diffsmooth.llm.tasks.countdown_data import PUBLIC, Generator, Split, load_puzzles
-from diffsmooth.llm.tasks.expression import Form
+from diffsmooth.llm.tasks.normal_form import Form
 
 
 def load_task(

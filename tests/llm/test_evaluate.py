@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from diffsmooth.llm.compare import load_run
-from diffsmooth.llm.evaluate import Evaluation, evaluate, fingerprint, identity, load
+from diffsmooth.llm.evaluate import evaluate, load
+from diffsmooth.llm.evaluation import Evaluation, fingerprint, identity
 from diffsmooth.llm.samplers import Completion, Sampling
 from diffsmooth.llm.tasks.base import Problem
 from diffsmooth.llm.tasks.countdown_solver import solutions

@@ -16,10 +16,9 @@ from diffsmooth.llm.compare import (
     compare,
     difference,
     paired_interval,
-    samples_needed,
-    speedups,
 )
 from diffsmooth.llm.measures import pass_curve, problem_measures
+from diffsmooth.llm.speedup import samples_needed, speedups
 
 SETTINGS: dict[str, Any] = {"resamples": 300, "confidence": 0.95, "seed": 0}
 

@@ -28,7 +28,8 @@ from diffsmooth.llm.tasks.countdown import (
 )
 from diffsmooth.llm.tasks.countdown_data import Generator, load_puzzles, split_of
 from diffsmooth.llm.tasks.countdown_solver import multiplicity, solutions, values
-from diffsmooth.llm.tasks.expression import Tree, canonical, evaluate, parse, written
+from diffsmooth.llm.tasks.expression import Tree, evaluate, parse, written
+from diffsmooth.llm.tasks.normal_form import canonical
 
 PUZZLE = Puzzle((3, 5, 7, 2), 24)
 

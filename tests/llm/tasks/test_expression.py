@@ -14,11 +14,11 @@ from diffsmooth.llm.tasks.expression import (
     MAX_DEPTH,
     MAX_LEAVES,
     Tree,
-    canonical,
     evaluate,
     parse,
     written,
 )
+from diffsmooth.llm.tasks.normal_form import canonical
 
 PRIME = (1 << 61) - 1
 #: Stand-ins for free variables, and large random points to evaluate them at.
