@@ -126,4 +126,4 @@ def draw(ax: Any) -> None:
     )
     ax.set(xscale="log", xlabel=r"$1/\beta$ (nats)", ylabel="fraction of random policies")
     ax.set_ylim(-0.02, 1.02)
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0, 0.04))

@@ -10,8 +10,8 @@ from diffsmooth.theory.statements import _tabular as tab
 
 #: p = .4 in both: 16 correct and 1 incorrect trajectory, and the reverse.
 CASES = (
-    ("many solutions", np.log([0.4 / 16] * 16), np.log([0.6]), "#0072B2"),
-    ("one solution", np.log([0.4]), np.log([0.6 / 16] * 16), "#D55E00"),
+    ("many solutions", np.log([0.4 / 16] * 16), np.log([0.6]), "#0072B2", ("-", "--")),
+    ("one solution", np.log([0.4]), np.log([0.6 / 16] * 16), "#D55E00", ("-.", ":")),
 )
 RAGGED = np.exp(1.2 * np.cos(np.arange(16)))  # parts that are not uniform
 
@@ -54,15 +54,15 @@ def matched(s: tab.Array, f: tab.Array, a: float, budget: float) -> float:
 
 
 def draw(ax: Any) -> None:
-    """C against g at beta = 1; solid at fixed beta, dashed at the KL of g = 0."""
+    """C against g, at beta = 1 and at the KL that g = 0 spends there."""
     grid = np.linspace(-0.6, 1.5, 85)
-    for name, raw_s, raw_f, colour in CASES:
+    for name, raw_s, raw_f, colour, (solid, dashed) in CASES:
         s, f = _ragged(raw_s), _ragged(raw_f)
         budget = cost(s, f, 1.0, 1.0)
         fixed = [correctness(s, f, 1 / (1 + g), 1 / (1 + g)) for g in grid]
         same = [matched(s, f, 1 / (1 + g), budget) for g in grid]
-        ax.plot(grid, fixed, "-", color=colour, label=rf"{name}, fixed $\beta = 1$")
-        ax.plot(grid, same, "--", color=colour, label=f"{name}, matched KL")
+        ax.plot(grid, fixed, solid, color=colour, label=rf"{name}, fixed $\beta = 1$")
+        ax.plot(grid, same, dashed, color=colour, label=f"{name}, matched KL")
     ax.axvline(0, color="#777777", linestyle=":")
     ax.set(xlabel="$g$ (penalty < 0 < bonus)", ylabel="correctness $C$")
     ax.legend(fontsize="small")
