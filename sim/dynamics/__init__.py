@@ -1,0 +1,1 @@
+"""How a tabular policy moves: exact flow and steps, sampled groups, natural gradient, optima."""

@@ -1,0 +1,1 @@
+"""diffsmooth.sim.heuristics."""
