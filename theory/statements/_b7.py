@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from diffsmooth.theory.statements._gibbs import positivity
 from diffsmooth.theory.statements._moments import Law
 from diffsmooth.theory.statements._steps import identities
 from diffsmooth.theory.verify.core import Outcome
@@ -71,7 +72,7 @@ def prove(claim: Dominance) -> Outcome:
     return identities(
         {
             **_savings(claim),
-            **_positivity(),
+            **positivity(),
             **_literal_rule(claim),
             **_monotone(claim),
             **_coupled(claim),
@@ -100,29 +101,6 @@ def _savings(claim: Dominance) -> dict[str, Any]:
         "(i) saving in forward KL": forward_entropy
         - forward_smoothed
         - claim.forward_saving(p, base_f.mean(z - w)),
-    }
-
-
-def _positivity() -> dict[str, Any]:
-    """KL(f||b) = sum b phi(f/b) with phi(t) = (t-1)^2 int_0^1 (1-s)/(1+s(t-1)) ds >= 0."""
-    import sympy as sp
-
-    t, f, b = sp.symbols("t f b", positive=True)
-    s = sp.Symbol("s", nonnegative=True)
-
-    def phi(x: Any) -> Any:
-        return x * sp.log(x) - x + 1
-
-    # The antiderivative is checked by differentiating it, so no integrator has to be trusted.
-    x = t - 1
-    primitive = (t * sp.log(1 + s * x) / x - s) / x
-    integral = primitive.subs(s, 1) - primitive.subs(s, 0)
-    return {
-        "KL term by term (f and b have the same sum)": sp.expand_log(
-            f * sp.log(f / b) - (f - b) - b * phi(f / b)
-        ),
-        "antiderivative": sp.diff(primitive, s) - (1 - s) / (1 + s * x),
-        "phi is a square times a positive integral": phi(t) - x**2 * integral,
     }
 
 
