@@ -1,0 +1,503 @@
+r"""E1. What every reward-only rule really maximises: a utility of correctness, over prompts.
+
+Proof, for any number of trajectories.  Condition on the number k of correct answers in the group:
+the correct ones are draws from q and the incorrect ones from f, and their scores have means
+grad C / C and -grad C / (1-C) (A6).  So the expected gradient is u'(C) grad C with
+u' = E_k[(k/G) A+(k)]/C - E_k[((G-k)/G) A-(k)]/(1-C), k ~ Bin(G, C).  As (k/G) times the
+probability of k in G draws is C times that of k - 1 in G - 1 draws,
+
+    u'(C) = E[A+(m+1) - A-(m)],  m ~ Bin(G-1, C):
+
+a polynomial whose Bernstein coefficients say what being right rather than wrong is worth when m of
+the *other* answers are right.  Coefficients that fall in m make u concave, whatever C.
+If a group's advantages add up to 0 then, the same way with G - 2 draws,
+u'(C) = (1 - 1/G) E[A+(n) - A-(n)], n - 1 ~ Bin(G-2, C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import product
+from math import comb
+from typing import TYPE_CHECKING, Any
+
+from diffsmooth.theory.statements._softmax import Lumped
+from diffsmooth.theory.statements._steps import together
+from diffsmooth.theory.statements._tabular import EPS
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from diffsmooth.theory.rules import RewardOnly
+
+Formula = Callable[..., Any]
+
+
+def _marginal(plus: Formula, minus: Formula, G: int, C: Any) -> Any:  # noqa: N803 - theory.md's letters
+    return sum(
+        comb(G - 1, m) * C**m * (1 - C) ** (G - 1 - m) * (plus(m + 1) - minus(m)) for m in range(G)
+    )
+
+
+#: u'(C) in closed form, for finite groups; K is the k of pass@k.
+CLOSED: dict[str, Formula] = {
+    "vanilla": lambda C, G, K: 1,  # noqa: N803
+    "dr-grpo": lambda C, G, K: 1 - Fraction(1, G),  # noqa: N803
+    "rloo": lambda C, G, K: 1,  # noqa: N803
+    "psr": lambda C, G, K: 1,  # noqa: N803
+    "nsr": lambda C, G, K: 1,  # noqa: N803
+    "w-reinforce": lambda C, G, K: Fraction(11, 10),  # noqa: N803
+    "maxrl": lambda C, G, K: sum((1 - C) ** j for j in range(G - 1)),  # noqa: N803
+    "pkpo": lambda C, G, K: K * (1 - C) ** (K - 1),  # noqa: N803
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """marginal(plus, minus, G, C): u'(C) of a rule with those advantages; closed: u' rule by rule.
+
+    grpo_square(n, G), passk_square(free, G, k): the squares of the coefficients of u' for GRPO
+    and for Pass@k training (free = G - n), up to a common factor, as ratios of neighbours.
+    """
+
+    marginal: Formula = _marginal
+    closed: Mapping[str, Formula] = None  # type: ignore[assignment]
+    grpo_square: Formula = lambda n, G: 1 / (n * (G - n))  # noqa: N803
+    maxrl_step: Formula = lambda m, G: G / (m + 1)  # noqa: N803
+    focal_square: Formula = lambda n, G: (G - n) / n  # noqa: N803
+
+    def __post_init__(self) -> None:
+        if self.closed is None:
+            object.__setattr__(self, "closed", CLOSED)
+
+
+CLAIM = Claim()
+
+
+def rules(K: int = 2, exact: bool = False) -> dict[str, RewardOnly]:  # noqa: N803
+    """Every reward-only rule, without the eps of implementations; groups of at least K + 1."""
+    import sympy as sp
+
+    from diffsmooth.theory import rules as r
+
+    tenth = sp.Rational(1, 10) if exact else 0.1
+    return {
+        "vanilla": r.Reinforce(),
+        "dr-grpo": r.DrGRPO(),
+        "rloo": r.RLOO(),
+        "psr": r.SignedReinforce(1, 0),
+        "nsr": r.SignedReinforce(0, 1),
+        "w-reinforce": r.SignedReinforce(tenth, 1),
+        "maxrl": r.MaxRL(eps=0),
+        "pkpo": r.PKPO(K),
+        "grpo": r.GRPO(eps=0),
+        "pass-at-k": r.PassAtK(K),
+        "f-grpo": r.FGRPO(gamma=1, eps=0),
+    }
+
+
+def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
+    """Symbolic G, k and any number of trajectories; closed utilities differentiate to u'."""
+    import sympy as sp
+
+    from diffsmooth.theory.verify import symbolic
+
+    k, n, c, x, y = sp.symbols("k n C A_plus A_minus", positive=True)
+    size = sp.Symbol("G", positive=True, integer=True)
+    binom = sp.binomial
+    steps: dict[str, Any] = {
+        "a correct answer's others": sp.gammasimp(
+            (binom(size, k) * k / size / binom(size - 1, k - 1)).rewrite(sp.gamma)
+        )
+        - 1,
+        "an incorrect answer's others": sp.gammasimp(
+            (binom(size, k) * (size - k) / size / binom(size - 1, k)).rewrite(sp.gamma)
+        )
+        - 1,
+    }
+    symbols: list[Any] = [k, n, c, x, y, size]
+    for correct in (True, False):
+        pair = Lumped.pair(correct)
+        p = pair.correctness
+        share = pair.prob(pair.w_i) / (p if correct else 1 - p)
+        on_s = (share if correct else 0) - pair.prob(pair.w_i)
+        on_f = (0 if correct else share) - pair.prob(pair.w_i)
+        slope = pair.slope(p, pair.w_i)
+        part = "S" if correct else "F"
+        steps[f"score of a correct answer, coordinate in {part}"] = sp.cancel(on_s - slope / p)
+        steps[f"score of an incorrect answer, coordinate in {part}"] = sp.cancel(
+            on_f + slope / (1 - p)
+        )
+        symbols += [s for s in pair.symbols if s not in symbols]
+    for group in (2, 3, 5):
+        ups = sp.symbols(f"up1:{group + 1}", real=True)
+        downs = sp.symbols(f"down0:{group}", real=True)
+        # The definition, term by term, against the polynomial.
+        defined = sum(
+            binom(group, j) * c**j * (1 - c) ** (group - j)
+            * (
+                (sp.Rational(j, group) * ups[j - 1] / c if j else 0)
+                - (sp.Rational(group - j, group) * downs[j] / (1 - c) if j < group else 0)
+            )
+            for j in range(group + 1)
+        )
+        claimed = claim.marginal(
+            lambda j, ups=ups: ups[j - 1], lambda j, downs=downs: downs[j], group, c
+        )
+        steps[f"definition = polynomial, G = {group}"] = sp.expand(
+            sp.cancel(sp.expand(defined * c * (1 - c)) - sp.expand(claimed * c * (1 - c)))
+        )
+        gaps = [up - down for up, down in zip(ups, downs, strict=True)]
+        falling = (group - 1) * sum(
+            binom(group - 2, m) * c**m * (1 - c) ** (group - 2 - m) * (gaps[m + 1] - gaps[m])
+            for m in range(group - 1)
+        )
+        steps[f"u'' from neighbouring coefficients, G = {group}"] = sp.expand(
+            sp.diff(claimed, c) - falling
+        )
+        # Advantages that add up to 0: A-(n) = -n A+(n)/(G - n), and 0 in groups of one kind.
+        balance = {down: -sp.Rational(j, group - j) * ups[j - 1] if j else 0
+                   for j, down in enumerate(downs)} | {ups[-1]: 0}
+        mixed = sp.Rational(group - 1, group) * sum(
+            binom(group - 2, j - 1) * c ** (j - 1) * (1 - c) ** (group - 1 - j)
+            * (ups[j - 1] - downs[j])
+            for j in range(1, group)
+        )
+        steps[f"zero-sum form, G = {group}"] = sp.expand(
+            (claimed - mixed).subs(balance, simultaneous=True)
+        )
+        symbols += [*ups, *downs]
+    big_k = sp.Symbol("K", positive=True)
+    utilities = {
+        # name: (u, its u' as the limit of large groups or exactly)
+        "GRPO, G to infinity": (2 * sp.asin(sp.sqrt(c)), 1 / sp.sqrt(c * (1 - c))),
+        "PKPO": (1 - (1 - c) ** big_k, claim.closed["pkpo"](c, 9, big_k)),
+        "MaxRL, G = 6": (
+            sum((1 - (1 - c) ** j) / sp.Integer(j) for j in range(1, 6)),
+            claim.closed["maxrl"](c, 6, 1),
+        ),
+        "MaxRL, G to infinity": (sp.log(c), 1 / c),
+        "F-GRPO gamma = 1/2, G to infinity": (2 * sp.sqrt(c), 1 / sp.sqrt(c)),
+    }
+    for name, (u, slope) in utilities.items():
+        steps[name] = sp.simplify(sp.diff(u, c) - slope)
+    return symbolic.zero(
+        steps,
+        [*dict.fromkeys([*symbols, big_k])],
+        "u' of every reward-only rule",
+        where=lambda p: p[c] < 1 and p[size] > p[k],
+    )
+
+
+def check_exact(claim: Claim, budget: Budget) -> Outcome:
+    """The rules themselves on exact numbers: closed forms as polynomials in C, every group drawn."""
+    import sympy as sp
+
+    from diffsmooth.theory.verify import exact
+
+    def value(x: Any) -> Fraction:
+        number = sp.nsimplify(x) if not getattr(x, "is_Rational", False) else x
+        if not number.is_Rational:
+            raise TypeError(f"not a rational advantage: {x}")
+        return Fraction(int(number.p), int(number.q))
+
+    def table(rule: RewardOnly, size: int) -> tuple[list[Fraction], list[Fraction]]:
+        pairs = [rule.two_values(j, size, exact=True) for j in range(size + 1)]
+        return [value(a) for a, _ in pairs], [value(b) for _, b in pairs]
+
+    def closed(name: str, size: int, big_k: int) -> Callable[[], Outcome]:
+        plus, minus = table(rules(big_k, exact=True)[name], size)
+
+        def residual(C: Fraction) -> Fraction:  # noqa: N803
+            claimed = claim.marginal(plus.__getitem__, minus.__getitem__, size, C)
+            return Fraction(claimed - claim.closed[name](C, size, big_k))
+
+        return lambda: exact.polynomial_identity(
+            residual, {"C": size}, f"{name}, G = {size}, k = {big_k}"
+        )
+
+    def drawn(name: str, weights: tuple[int, ...], successes: int, size: int) -> list[Fraction]:
+        """Expected group gradient over all groups, against u'(C) grad C."""
+        plus, minus = table(rules(2, exact=True)[name], size)
+        pi = [Fraction(w, sum(weights)) for w in weights]
+        c = sum(pi[:successes], Fraction(0))
+        gradient = [Fraction(0)] * len(pi)
+        for answers in product(range(len(pi)), repeat=size):
+            hits = sum(y < successes for y in answers)
+            chance = Fraction(1)
+            for y in answers:
+                chance *= pi[y]
+            for y in answers:
+                a = (plus if y < successes else minus)[hits]
+                for i in range(len(pi)):
+                    gradient[i] += chance * a / size * (int(i == y) - pi[i])
+        slope = claim.marginal(plus.__getitem__, minus.__getitem__, size, c)
+        return [g - slope * p * ((i < successes) - c) for i, (g, p) in
+                enumerate(zip(gradient, pi, strict=True))]
+
+    def squares(size: int) -> list[Fraction]:
+        """GRPO and F-GRPO: gap A+ - A- squared, against the claimed shape of the coefficients."""
+        out = []
+        for name, shape in (("grpo", claim.grpo_square), ("f-grpo", claim.focal_square)):
+            rule = rules(2, exact=True)[name]
+            gaps = []
+            for j in range(1, size):
+                up, down = rule.two_values(j, size, exact=True)
+                gaps.append(value(sp.expand((up - down) ** 2)) / shape(Fraction(j), size))
+            out += [g - gaps[0] for g in gaps]
+        return out
+
+    sizes = range(3, 8 if budget.deep else 6)
+    groups = [
+        {"name": name, "weights": w, "successes": s, "size": 3}
+        for name in CLOSED
+        for w, s in (((3, 1, 2), 2), ((1, 4), 1))
+    ]
+    whole = together(
+        *(closed(name, size, 2) for name in CLOSED for size in sizes),
+        closed("pkpo", 5, 3),
+        lambda: exact.identity(drawn, groups, "all groups"),
+        lambda: exact.identity(squares, [{"size": g} for g in range(2, 8)], "coefficients"),
+    )
+    if whole.verdict == "refuted":
+        return whole
+    return Outcome(whole.verdict, f"{len(CLOSED)} rules in closed form as polynomials in C; "
+                   "all groups of 3 drawn; GRPO's and F-GRPO's coefficients", 0.0)
+
+
+def check_smt(claim: Claim, budget: Budget) -> Outcome:
+    """Curvature for every group size: the Bernstein coefficients fall (concave), or turn once."""
+    import z3
+
+    from diffsmooth.theory.verify import smt
+
+    n, size, free, k, later = z3.Reals("n G free k later")
+    inside = [n >= 1, n + 2 <= size]
+    return together(
+        lambda: smt.prove(
+            [n >= 1, n + 1 <= size - 1, size >= 2],
+            claim.maxrl_step(n + 1, size) < claim.maxrl_step(n, size),
+            "MaxRL: coefficients G/(m+1) fall, m >= 1",
+        ),
+        lambda: smt.prove(
+            [size >= 2], size - 1 >= claim.maxrl_step(z3.RealVal(1), size),
+            "MaxRL: the coefficient G - 1 at m = 0 is not below the next",
+        ),
+        lambda: smt.prove(
+            inside,
+            claim.focal_square(n + 1, size) < claim.focal_square(n, size),
+            "F-GRPO (gamma = 1): coefficients fall",
+        ),
+        lambda: smt.prove(
+            inside,
+            [
+                (claim.grpo_square(n + 1, size) < claim.grpo_square(n, size)) == (2 * n + 1 < size),
+                claim.grpo_square(n, size) == claim.grpo_square(size - n, size),
+            ],
+            "GRPO: coefficients fall up to G/2 and rise as much after it, so u'' changes sign "
+            "once, at C = 1/2",
+        ),
+        lambda: smt.prove(
+            # Pass@k training: c_n^2 = F_n / ((1 - F_n) free^2), F_n ~ free (free-1) ... (free-k+1).
+            # From free to free - 1 the part [free (free-1)]/free^2 falls, the other factors fall,
+            # and 1/(1 - F) falls with F.
+            [free >= 3],
+            (free - 2) / (free - 1) < (free - 1) / free,
+            "Pass@k training, k >= 2: coefficients fall",
+        ),
+        lambda: smt.prove(
+            [0 < later, later < n, n < 1], 1 / (1 - later) < 1 / (1 - n), "1/(1-F) falls with F"
+        ),
+    )
+
+
+def check_certified(claim: Claim, budget: Budget) -> Outcome:
+    """u'' itself at G = 8 with Arb balls: Pass@4 training concave, GRPO concave then convex."""
+    import sympy as sp
+    from flint import arb, fmpq
+
+    from diffsmooth.theory.verify import certified
+
+    c = sp.Symbol("C", positive=True)
+
+    def ball(x: Any) -> Any:
+        """A rational, or a rational times a square root."""
+        rational, root = sp.sympify(x).as_coeff_Mul()
+        inside = sp.Rational(root**2)
+        return arb(fmpq(rational.p, rational.q)) * arb(fmpq(inside.p, inside.q)).sqrt()
+
+    def horner(coefficients: list[Any], at: Any) -> Any:
+        out = arb(0)
+        for a in coefficients:
+            out = out * at + a
+        return out
+
+    def curvature(name: str, sign: int, low: str, high: str) -> Callable[[], Outcome]:
+        rule = rules(4, exact=True)[name]
+        pairs = [rule.two_values(j, 8, exact=True) for j in range(9)]
+        slope = claim.marginal(lambda j: pairs[j][0], lambda j: pairs[j][1], 8, c)
+        second = sp.Poly(sign * sp.diff(slope, c), c)
+        balls = [
+            [sum((ball(t) for t in sp.Add.make_args(sp.expand(a))), arb(0)) for a in p.all_coeffs()]
+            for p in (second, second.diff(c))
+        ]
+        return lambda: certified.positive(
+            lambda x: horner(balls[0], x),
+            {"C": (low, high)},
+            f"{name}: {'-' if sign < 0 else ''}u'' > 0",
+            lambda x: [horner(balls[1], x)],
+            max_boxes=20_000,
+        )
+
+    return together(
+        curvature("pass-at-k", -1, "0", "95/100"),
+        curvature("grpo", -1, "0", "49/100"),
+        curvature("grpo", 1, "51/100", "1"),
+        curvature("f-grpo", -1, "0", "1"),
+    )
+
+
+def check_random(claim: Claim, budget: Budget) -> Outcome:
+    """The library's utilities and the rules' own two values, every rule, group sizes 2 to 12."""
+    from hypothesis import strategies as st
+
+    from diffsmooth.theory import utilities
+    from diffsmooth.theory.verify import random
+
+    names = list(rules())
+
+    def margin(instance: tuple[str, int, float, int]) -> tuple[float, float]:
+        name, size, c, big_k = instance
+        big_k = min(big_k, size)
+        rule = rules(big_k)[name]
+        pairs = [rule.two_values(j, size) for j in range(size + 1)]
+        largest = 1 + max(abs(float(x)) for pair in pairs for x in pair)
+        plus, minus = [float(a) for a, _ in pairs], [float(b) for _, b in pairs]
+        expected = claim.marginal(plus.__getitem__, minus.__getitem__, size, c)
+        # Binomial weights: 2G roundings; the sum has G terms; c and 1 - c as given.
+        bound = 16 * size * (size + 8) * EPS * largest
+        checks = [-abs(float(utilities.utility_derivative(rule, c, size)) - float(expected)) / bound]
+        if name in claim.closed:
+            closed = float(claim.closed[name](c, size, big_k))
+            checks.append(-abs(float(expected) - closed) / bound)
+        return min(checks), 1.0
+
+    return random.for_all(
+        st.tuples(
+            st.sampled_from(names), st.integers(2, 12), st.floats(0.01, 0.99), st.integers(1, 6)
+        ),
+        margin,
+        budget,
+        "library u' (in units of the error bound)",
+        show=lambda t: f"{t[0]}, G = {t[1]}, C = {t[2]:.4g}, k = {min(t[3], t[1])}",
+    )
+
+
+def draw(axes: Axes) -> None:
+    """u'(C) of every rival at G = 8: what a gain of correctness is worth at each C."""
+    import numpy as np
+
+    c = np.linspace(0.005, 0.995, 199)
+    looks = (
+        ("rloo", "vanilla, RLOO, PSR, NSR", "black", "-"),
+        ("grpo", "GRPO", "#D55E00", "--"),
+        ("f-grpo", "F-GRPO", "#CC79A7", (0, (5, 1))),
+        ("maxrl", "MaxRL", "#009E73", "-."),
+        ("pass-at-k", "Pass@4 training", "#0072B2", ":"),
+        ("pkpo", "PKPO, k = 4", "#E69F00", (0, (3, 1, 1, 1))),
+    )
+    for name, label, colour, dash in looks:
+        pairs = [rules(4)[name].two_values(j, 8) for j in range(9)]
+        slope = _marginal(lambda j, p=pairs: p[j][0], lambda j, p=pairs: p[j][1], 8, c)
+        axes.plot(c, slope * np.ones_like(c), color=colour, ls=dash, label=label)
+    axes.set_xlabel("correctness C of the prompt")
+    axes.set_ylabel(r"marginal utility $u^\prime(C)$, G = 8")
+    axes.set_ylim(0, 5)
+    axes.legend(fontsize="small")
+
+
+STATEMENT = Statement(
+    id="E1",
+    title="Every reward-only rule maximises a utility of correctness",
+    source="new",
+    reference="theory.md E1; the one-sum form, the closed forms and the curvatures are added here",
+    assumptions=(
+        "advantages depend on the group's rewards alone: A+(k) on correct and A-(k) on incorrect "
+        "answers, k of G correct",
+        "G independent on-policy answers, expected update, no clipping; eps of implementations 0",
+    ),
+    latex=(
+        r"E[\mathrm{group\ gradient}] = u^\prime(C)\,\nabla C,\qquad"
+        r" u^\prime(C) = E\left[A_+(m+1)-A_-(m)\right],\quad m\sim\mathrm{Bin}(G-1,C)"
+        "\n\n"
+        r"\mathrm{vanilla,\ RLOO,\ PSR,\ NSR}:\ 1;\quad \mathrm{Dr.\,GRPO}:\ 1-1/G;\quad"
+        r" \mathrm{W\!-\!REINFORCE}:\ 1.1"
+        "\n\n"
+        r"\mathrm{MaxRL}:\ \sum_{j=0}^{G-2}(1-C)^j\ \rightarrow\ \frac{1}{C};\quad"
+        r" \mathrm{PKPO}:\ k(1-C)^{k-1};\quad \mathrm{GRPO}:\ \frac{g_G(C)}{C(1-C)}\ \rightarrow\ "
+        r"\frac{1}{\sqrt{C(1-C)}}"
+        "\n\n"
+        r"MaxRL, PKPO, F-GRPO ($\gamma=1$) and Pass@k training ($k\geq 2$) are concave for every "
+        r"$G$.  GRPO is concave below $C=1/2$ and convex above it; for $G=2$ and $G=3$ it is "
+        r"vanilla up to a constant.  PSR, NSR and vanilla have the same expected gradient."
+    ),
+    claim=CLAIM,
+    methods=(
+        Method("symbolic", "any number of trajectories (lumped), all G, k; sums for G = 2, 3, 5",
+               check_symbolic),
+        Method("exact", "8 rules in closed form, G in 3..5 (..7 deep), all C; groups of 3 drawn",
+               check_exact),
+        Method("smt", "curvature of MaxRL, F-GRPO, GRPO, Pass@k training: every group size",
+               check_smt),
+        Method("certified", "u'' at G = 8: C in [0, .95], [0, .49], [.51, 1], [0, 1]",
+               check_certified),
+        Method("random", "library, 11 rules, G in 2..12, C in [.01, .99]", check_random),
+    ),
+    mutants=(
+        Mutant(
+            "a correct answer is not counted in its own group",
+            replace(
+                CLAIM,
+                marginal=lambda plus, minus, G, C: sum(  # noqa: N803
+                    comb(G - 1, m) * C**m * (1 - C) ** (G - 1 - m) * (plus(m) - minus(m))
+                    for m in range(G)
+                ),
+            ),
+            by=("symbolic", "exact", "certified", "random"),
+        ),
+        Mutant(
+            "incorrect answers push correctness up",
+            replace(
+                CLAIM,
+                marginal=lambda plus, minus, G, C: sum(  # noqa: N803
+                    comb(G - 1, m) * C**m * (1 - C) ** (G - 1 - m) * (plus(m + 1) + minus(m))
+                    for m in range(G)
+                ),
+            ),
+            by=("symbolic", "exact", "random"),
+        ),
+        Mutant(
+            "Dr. GRPO is exactly vanilla",
+            replace(CLAIM, closed={**CLOSED, "dr-grpo": lambda C, G, K: 1}),  # noqa: N803
+            by=("exact", "random"),
+        ),
+        Mutant(
+            "MaxRL maximises log C at every group size",
+            replace(CLAIM, closed={**CLOSED, "maxrl": lambda C, G, K: 1 / C}),  # noqa: N803
+            by=("symbolic", "exact", "random"),
+        ),
+        Mutant(
+            "GRPO's utility is concave",
+            replace(CLAIM, grpo_square=lambda n, G: (G - n) / n),  # noqa: N803
+            by=("exact", "smt"),
+        ),
+    ),
+    limits=(
+        "The expected gradient.  Rules with one utility (PSR, NSR, RLOO) still differ in variance, "
+        "after several optimiser steps on one batch, and under clipping."
+    ),
+    figure=draw,
+)
