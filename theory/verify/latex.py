@@ -61,11 +61,17 @@ def to_html(latex: str) -> str:
 def _block(text: str) -> str:
     match = _DISPLAY.match(text)
     inner = match.group(1) if match else text
-    if re.search(r"(?<!\\)\$", inner):
+    if re.search(r"(?<!\\)\$", inner) or _is_prose(inner):
         return f'<p class="math">{_prose(inner)}</p>'
     rows = re.split(r"\\\\(?:\[[^\]]*\])?", _ENVIRONMENT.sub("", inner))
     lines = [svg(line) for row in rows for line in _fold(row) if line.strip()]
     return "".join(f'<div class="display">{line}</div>' for line in lines)
+
+
+def _is_prose(text: str) -> bool:
+    """A sentence without any formula: words, and nothing that only mathematics uses."""
+    words = re.findall(r"[A-Za-z]{2,}", text)
+    return len(words) >= 3 and not re.search(r"[\\^_=<>{}]", text)
 
 
 def _prose(text: str) -> str:

@@ -134,6 +134,9 @@ def test_prose_rows_and_environments() -> None:
     prose = latex.to_html(r"For all $x > 0$: a < b.")
     assert prose.count("<svg") == 1
     assert "a &lt; b." in prose
+    sentence = latex.to_html("x = y\n\nCollapse needs sampling (A1).")
+    assert sentence.count("<svg") == 1
+    assert '<p class="math">Collapse needs sampling (A1).</p>' in sentence
     rows = latex.to_html(r"\begin{aligned} a &= b \\ &= c \end{aligned}")
     assert rows.count('<div class="display">') == 2
 
