@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,8 +61,6 @@ def run(config: Verify) -> int:
     try:
         known = list(runner.discover())
         selected = runner.select(known, config.ids)
-    except ModuleNotFoundError as error:
-        return _bad_input(f"{error.name} is missing: pip install 'diffsmooth[verify]'")
     except runner.UnknownStatementError as error:
         return _bad_input(str(error))
     budget = Budget(
@@ -93,6 +92,9 @@ def _problem(config: Verify) -> str | None:
         return f"--jobs is {config.jobs}; must be at least 1"
     if config.seed < 0:
         return f"--seed is {config.seed}; must be at least 0"
+    missing = [name for name in ("hypothesis", "flint", "z3") if find_spec(name) is None]
+    if missing:
+        return f"missing: {', '.join(missing)}; pip install 'diffsmooth[verify]'"
     for option, path in (("--json", config.json), ("--html", config.html)):
         if path is not None and not path.absolute().parent.is_dir():
             return f"{option}: there is no folder {path.parent}"

@@ -282,6 +282,13 @@ class TestCommand:
         assert len(captured.err.splitlines()) == 1
         assert line in captured.err
 
+    def test_a_missing_engine_is_said_before_anything_runs(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("diffsmooth.cli.verify.find_spec", lambda name: None)
+        assert cli(Verify()) == 2
+        assert "pip install 'diffsmooth[verify]'" in capsys.readouterr().err
+
     def test_red_is_one(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
