@@ -134,7 +134,7 @@ def _print_comparison(result: dict[str, Any], console: Console) -> None:
         f"baseline {result['baseline']['model']} against new {result['new']['model']}, "
         f"{result['problems']} problems"
     )
-    table = _table("", "baseline", "new", "difference", level, "P(improvement)")
+    table = _table("", "baseline", "new", "difference", level, "P(new above)")
     rows = [(f"pass@{r['k']}", r) for r in result["pass"]]
     rows += [(f"distinct in {r['k']}", r) for r in result["distinct"]]
     rows += [(name, r) for name, r in result["measures"].items() if r is not None]

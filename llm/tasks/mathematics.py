@@ -6,6 +6,7 @@ lies in the texts, not in canonical forms.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from diffsmooth.llm.tasks._boxed import boxed
 from diffsmooth.llm.tasks.base import NO_ANSWER, Problem, Verdict
 from diffsmooth.llm.tasks.math_data import load_math
 from diffsmooth.llm.tasks.math_pool import MathPool
+
+_log = logging.getLogger(__name__)
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 
@@ -55,6 +58,14 @@ class Mathematics:
         items = [(problem.payload, boxed(text)) for problem, text in pairs]
         asked = [(gold, answer) for gold, answer in items if answer is not None]
         outcomes = dict(zip(asked, self.pool.compare(asked), strict=True))
+        undecided = [pair for pair, found in outcomes.items() if found in ("timeout", "error")]
+        if undecided:
+            _log.warning(
+                "%d of %d comparisons ended by timeout or error and count as wrong, e.g. %r",
+                len(undecided),
+                len(outcomes),
+                undecided[0],
+            )
         verdicts = []
         for gold, answer in items:
             if answer is None:

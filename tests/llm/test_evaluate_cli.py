@@ -47,6 +47,20 @@ def test_evaluate_twice_and_compare(
     assert comparison["baseline"]["model"] == str(models[0])
 
 
+def test_own_task_from_the_command_line(
+    models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "judge.py").write_text("def digit(row, text):\n    return text[:1] in row['ok']\n")
+    (tmp_path / "data.jsonl").write_text('{"prompt": "1+1=", "ok": "0123456789"}\n' * 1)
+    words = ["--task", f"{tmp_path}/judge.py:digit", "--data", f"{tmp_path}/data.jsonl"]
+    words += ["--model", str(models[0]), "--samples", "40", "--max-tokens", "2"]
+    assert main(["evaluate", *words, "--out", str(tmp_path / "out")]) == 0
+    folder = Path(capsys.readouterr().out.splitlines()[-1].removeprefix("results in "))
+    (row,) = read_table(folder / "problems.parquet").to_pylist()
+    samples = read_table(folder / "samples" / "00000.parquet").to_pylist()
+    assert row["correct"] == sum(s["text"][:1].isdigit() or s["text"] == "" for s in samples)
+
+
 @pytest.mark.parametrize(
     "words, said",
     [

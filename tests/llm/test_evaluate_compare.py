@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffsmooth.llm.compare import (
@@ -106,6 +106,7 @@ def test_differences_where_nothing_is_known() -> None:
     assert one["problems"] == 1
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 0.2), st.integers(2, 5))
 def test_speedup_of_a_known_law(p: float, factor: int) -> None:
     """If the new run does in one sample what the baseline does in ``factor``, the speed-up at

@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffsmooth.llm.measures import (
@@ -26,6 +26,7 @@ from diffsmooth.llm.summary import curve_table, powers, summarise
 draws = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=7)
 
 
+@settings(deadline=None)
 @given(draws)
 def test_curves_are_means_over_all_subsets(answers: list[str | None]) -> None:
     """None is a wrong answer, a letter the class of a right one."""
@@ -60,6 +61,7 @@ def test_entropy() -> None:
 texts = st.lists(st.text(alphabet="12+* ", max_size=8), min_size=2, max_size=6)
 
 
+@settings(deadline=None)
 @given(texts)
 def test_self_similarity_is_the_mean_over_pairs(answers: list[str]) -> None:
     def cosine(x: str, y: str) -> float:

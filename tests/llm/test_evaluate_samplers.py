@@ -15,8 +15,11 @@ import pytest
 
 from diffsmooth.llm._sample_server import ServerError, ServerSampler
 from diffsmooth.llm._sample_transformers import TransformersSampler, base_of
+from diffsmooth.llm.evaluate import evaluate
+from diffsmooth.llm.evaluation import Evaluation
 from diffsmooth.llm.samplers import Completion, Sampling, prompt_text
 from diffsmooth.llm.tasks.base import Problem
+from diffsmooth.records import read_table
 
 RAW = [Problem("a", "1,2=3:", None, raw=True), Problem("b", "4,5=9:", None, raw=True)]
 CHAT = [Problem("c", "What is 1+2?", None)]
@@ -185,6 +188,45 @@ def test_chat_templates_are_used_where_there_are_some() -> None:
     assert prompt_text(plain, CHAT[0], sampling) == ("Be brief.\n\nWhat is 1+2?", True)
 
 
+def test_a_real_chat_template() -> None:
+    from diffsmooth.llm.small import tokenizer
+
+    tok = tokenizer()
+    tok.chat_template = (
+        "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    assert prompt_text(tok, CHAT[0], Sampling(system="S")) == (
+        "[system]S[user]What is 1+2?[assistant]",
+        False,
+    )
+
+
+def evaluation(out: Path, **changes: Any) -> Evaluation:
+    return Evaluation(
+        style="bare", limit=5, shard=2, resamples=20, sampling=SAMPLING, out=out, **changes
+    )
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_real_model_interrupted_goes_on_with_the_same_bytes(
+    folder: Path, sampler: TransformersSampler, tmp_path: Path
+) -> None:
+    def stop(finished: int, total: int) -> None:
+        if finished >= 4:
+            raise Stop
+
+    whole = evaluate(evaluation(tmp_path / "a", model=str(folder)), sampler=sampler)
+    with pytest.raises(Stop):
+        evaluate(evaluation(tmp_path / "b", model=str(folder)), sampler=sampler, progress=stop)
+    rest = evaluate(evaluation(tmp_path / "b", model=str(folder)), sampler=sampler)
+    for file in sorted(p.relative_to(whole) for p in whole.rglob("*.*")):
+        assert (whole / file).read_bytes() == (rest / file).read_bytes()
+
+
 Reply = Callable[[str, dict[str, Any]], tuple[int, dict[str, Any]]]
 
 
@@ -255,6 +297,18 @@ def test_server_gets_the_sampling_and_the_right_endpoint(
     path, body, _ = stub.asked[2]
     assert path == "/v1/chat/completions"
     assert [m["role"] for m in body["messages"]] == ["system", "user"]
+
+
+def test_an_evaluation_through_a_server(stub: Stub, tmp_path: Path) -> None:
+    stub.reply = lambda path, body: (
+        200,
+        {"choices": [{"index": i, "text": "1+1"} for i in range(body["n"])]},
+    )
+    folder = evaluate(evaluation(tmp_path, model="m", backend="server", url=stub.url))
+    rows = read_table(folder / "problems.parquet").to_pylist()
+    assert [row["self_similarity"] for row in rows] == [1.0] * 5
+    assert {row["tokens"] for row in rows} == {None}
+    assert len(stub.asked) == 5
 
 
 def test_servers_that_ignore_n_are_asked_again_with_other_seeds(stub: Stub) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffsmooth.llm.tasks import countdown_data
@@ -128,6 +128,31 @@ def test_ten_thousand_hostile_texts_in_a_millisecond_each(style: str) -> None:
             assert expression.leaves == (2, 3, 5, 7)
 
 
+def test_no_hostile_text_costs_a_millisecond() -> None:
+    """The least of up to five runs of each text, in processor time: a limit of the text's own
+    cost, whatever else the machine does.  The largest measured was 0.13 ms."""
+    long = "999999999/" * 15 + "999999998"
+    extra = [
+        "(" * 16 + long + ")" * 16,
+        long.replace("/", "-"),
+        "</answer" * 4000,
+        "<answer" * 4000,
+    ]
+    task = CountDown()
+    for text in [*hostile(1000), *extra, *(f"<answer>{t}</answer>" for t in extra)]:
+        spent = 1.0
+        for _ in range(5):
+            parse.cache_clear()
+            canonical.cache_clear()
+            start = time.thread_time()
+            task.check(PUZZLE, text)
+            spent = min(spent, time.thread_time() - start)
+            if spent < 1e-3:
+                break
+        assert spent < 1e-3, text[:80]
+
+
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_raises(text: str) -> None:
     for answer in (text, f"<answer>{text}</answer>"):

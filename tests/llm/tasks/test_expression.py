@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffsmooth.llm.tasks.expression import (
@@ -76,6 +76,7 @@ trees = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(trees)
 def test_normal_forms_are_idempotent_and_keep_value_and_leaves(tree: Tree) -> None:
     text = written(tree)
@@ -122,6 +123,7 @@ def rewrite(tree: Tree, data: st.DataObject) -> Tree:
     return tree
 
 
+@settings(deadline=None)
 @given(trees, st.data())
 def test_identities_keep_the_ac_name(tree: Tree, data: st.DataObject) -> None:
     other = tree
@@ -165,6 +167,7 @@ def test_ill_formed(text: str) -> None:
     assert canonical(text) is None
 
 
+@settings(deadline=None)
 @given(trees)
 def test_value_agrees_with_an_independent_evaluation(tree: Tree) -> None:
     import re

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffsmooth.llm.tasks._boxed import MAX_CHARS, MAX_TAIL, boxed
@@ -50,6 +50,7 @@ def test_boxed(text: str, content: str | None) -> None:
     assert boxed(text) == content
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=list("\\{}boxedf1 ")))
 def test_boxed_never_raises_and_is_balanced(text: str) -> None:
     content = boxed(text)
@@ -165,7 +166,7 @@ for line in sys.stdin:
 
 
 def fake_pool(workers: int) -> MathPool:
-    return MathPool(workers, timeout=0.5, command=(sys.executable, "-S", "-c", FAKE))
+    return MathPool(workers, timeout=1.5, command=(sys.executable, "-S", "-c", FAKE))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -236,6 +237,16 @@ def test_a_real_hang_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not verdict.correct
         assert pool.compare([("2", tower)])[0] in ("timeout", "error")
         assert task.verify(task.problems()[0], r"\boxed{2}").correct
+
+
+def test_undecided_comparisons_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    with fake_pool(1) as pool:
+        task = Mathematics("file", [("?", "2")], pool)
+        (problem,) = task.problems()
+        answers = [(problem, rf"\boxed{{{answer}}}") for answer in ("2", "die", "3")]
+        verdicts = task.verify_many(answers)
+    assert [v.correct for v in verdicts] == [True, False, False]
+    assert "1 of 3 comparisons" in caplog.text
 
 
 def test_unknown_task_lists_the_known() -> None:
