@@ -71,6 +71,11 @@ class Environment:
         return np.asarray(self.model.log_probs(self.model.start(1))[0])
 
     @cached_property
+    def base_local(self) -> Float:
+        """(S, P, n, V) local log-probs of the base policy."""
+        return np.asarray(self.model.local(self.model.start(1))[0])
+
+    @cached_property
     def valid(self) -> Bool:
         """(S, P, K) False on padding."""
         return np.asarray(np.isfinite(self.base))

@@ -158,7 +158,7 @@ class Shared(_OneNode):
     def _one_hot(self) -> Float:
         seeds = self.feature.shape[0]
         flat = self.feature.reshape(seeds, -1)
-        return (flat[..., None] == np.arange(self.features)).astype(np.float64)
+        return np.asarray((flat[..., None] == np.arange(self.features)) * 1.0)
 
     def start(self, copies: int) -> Float:
         return np.zeros((copies, self.base.shape[0], self.features))

@@ -1,0 +1,186 @@
+"""Every heuristic by name, each with the five strengths it is tuned over.
+
+Rules without a strength of their own are tuned by their learning rate: everyone gets five runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from diffsmooth.sim.heuristics.base import Heuristic, Update, classified
+from diffsmooth.sim.heuristics.tokens import ClipCov, KLCov, SimKO
+from diffsmooth.theory.rules import PRESETS, ClipBounds, rule
+
+RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
+NATS = (0.01, 0.03, 0.1, 0.2, 0.4)
+
+
+def _by_rate(name: str, **given: Any) -> Heuristic:
+    made = rule(name, **given)
+    return classified(name, lambda rate: Update(made, rate=rate), "learning rate", RATES)
+
+
+def _by(
+    name: str,
+    parameter: str,
+    strengths: tuple[float, ...],
+    neutral: float | None = None,
+    **given: Any,
+) -> Heuristic:
+    def make(strength: float) -> Update:
+        # The number of draws k is a whole number.
+        value: Any = int(strength) if parameter == "k" else strength
+        return Update(rule(name, **{parameter: value}, **given))
+
+    return classified(name, make, parameter, strengths, neutral=neutral)
+
+
+def _smoothing(name: str) -> Heuristic:
+    both = PRESETS[name].term.g_incorrect != 0
+
+    def make(g: float) -> Update:
+        return Update(rule(name, g_correct=g, **({"g_incorrect": g} if both else {})))
+
+    parameter = "g_correct = g_incorrect" if both else "g_correct"
+    part = None if both or PRESETS[name].term.centring == "none" else "within"
+    return classified(name, make, parameter, NATS, neutral=0.0, part=part)  # type: ignore[arg-type]
+
+
+def two_part(name: str, base: str, **given: Any) -> Heuristic:
+    """Any reward-only remedy with the centred smoothing term (theory.md E3)."""
+    across = rule(base, **given)
+
+    def make(g: float) -> Update:
+        return Update(rule("two-part", base=across, g_correct=g))
+
+    return classified(name, make, "g_correct", NATS, neutral=0.0, formula=f"{base} + centred term")
+
+
+def _literal() -> Heuristic:
+    def make(g: float) -> Update:
+        return Update(rule("eq6", g_correct=g, g_incorrect=0.0))
+
+    return classified("literal", make, "g_correct", NATS, neutral=0.0, formula="A - g_p c l")
+
+
+def _adaptive() -> Heuristic:
+    def make(multiple: float) -> Update:
+        return Update(rule("grpo"), adaptive=multiple)
+
+    return classified(
+        "adaptive",
+        make,
+        "multiple of g*",
+        (0.25, 0.5, 1.0, 1.5, 2.0),
+        neutral=0.0,
+        formula="A - s g*(pi) c (l - mean), g* of theory.md C5",
+        citation="theory.md C5",
+        part="both",
+        touches_incorrect=False,
+        needs_logps=True,
+    )
+
+
+def _clip_higher() -> Heuristic:
+    def make(high: float) -> Update:
+        return Update(rule("grpo"), clip=ClipBounds(0.2, high))
+
+    return classified(
+        "clip-higher",
+        make,
+        "upper clip",
+        (0.24, 0.28, 0.35, 0.5, 1.0),
+        neutral=0.2,
+        formula="ratio clipped to [1 - .2, 1 + high]",
+        citation="2503.14476",
+        part="both",
+        touches_incorrect=False,
+        token_level=True,
+        needs_logps=True,
+    )
+
+
+def _token_part(
+    name: str,
+    part: Callable[[float], Any],
+    strengths: tuple[float, ...],
+    *,
+    parameter: str,
+    formula: str,
+    citation: str,
+) -> Heuristic:
+    return classified(
+        name,
+        lambda s: Update(rule("grpo"), tokens=part(s)),
+        parameter,
+        strengths,
+        neutral=0.0,
+        formula=formula,
+        citation=citation,
+        part="both",
+        token_level=True,
+        needs_logps=True,
+    )
+
+
+def _all() -> tuple[Heuristic, ...]:
+    return (
+        *(_by_rate(name) for name in ("vanilla", "grpo", "dr-grpo", "rloo", "psr", "nsr")),
+        _by("w-reinforce", "positive", (0.05, 0.1, 0.2, 0.4, 0.8)),
+        _by_rate("maxrl"),
+        _by("f-grpo", "gamma", (0.25, 0.5, 1.0, 2.0, 4.0), 0.0),
+        _by("pass-at-k", "k", (2, 3, 4, 6, 8)),
+        _by("pkpo", "k", (2, 3, 4, 6, 8)),
+        _clip_higher(),
+        _by("entropy-bonus", "g", NATS, 0.0),
+        _by("entropy-penalty", "g", tuple(-g for g in NATS), 0.0),
+        _by("kl", "beta", NATS, 0.0),
+        _by("unlikeliness", "weight", (0.1, 0.25, 0.5, 0.75, 1.0), 0.0),
+        _by("ucpo", "tau", (0.1, 0.2, 0.4, 0.7, 1.0), 0.0),
+        _by("mara", "beta", NATS, 0.0),
+        _token_part(
+            "clip-cov",
+            ClipCov,
+            NATS,
+            parameter="fraction",
+            formula="drop the gradient of random tokens with 1 < cov < 5",
+            citation="2505.22617",
+        ),
+        _token_part(
+            "kl-cov",
+            KLCov,
+            NATS,
+            parameter="fraction",
+            formula="KL to the old policy on the tokens of largest cov",
+            citation="2505.22617",
+        ),
+        _token_part(
+            "simko",
+            lambda alpha: SimKO(alpha=alpha, penalty=1.1 if alpha else 1.0),
+            NATS,
+            parameter="alpha",
+            formula="spread alpha over the top 3 at forks on correct; 1.1x on top-1 wrong",
+            citation="2510.14807",
+        ),
+        *(_smoothing(name) for name in ("eq6", "token", "spread", "reward", "mean")),
+        _literal(),
+        _smoothing("centred"),
+        _adaptive(),
+        _smoothing("quotient"),
+        two_part("two-part", "pass-at-k", k=4),
+        two_part("two-part-maxrl", "maxrl"),
+    )
+
+
+HEURISTICS: dict[str, Heuristic] = {h.name: h for h in _all()}
+
+
+def heuristic(name: str) -> Heuristic:
+    """The heuristic of that name.  Raises ValueError, naming the nearest, on an unknown one."""
+    if name in HEURISTICS:
+        return HEURISTICS[name]
+    near = difflib.get_close_matches(name, HEURISTICS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise ValueError(f"unknown heuristic {name!r}{hint} Known: {', '.join(HEURISTICS)}")

@@ -1,0 +1,113 @@
+"""Remedies inside the loss: they select or reweigh tokens (Clip-Cov, KL-Cov, SimKO).
+
+Each gets the tokens of one minibatch and returns weights for the policy-gradient table.  On
+one-node policies an answer is one token whose vocabulary is the set of answers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffsmooth.sim.dynamics.models import Bool, Float, Int
+from diffsmooth.theory.rules import clip_cov_drop, kl_cov_select, simko_weights
+
+
+@dataclass(frozen=True, eq=False)
+class TokenBatch:
+    """R answers of T tokens: what happens at their nodes.
+
+    advantage, old (R, T): advantage and log-prob of the token taken under the sampling policy;
+    law (R, T, V): log-probs over the vocabulary at its node, under the sampling policy;
+    taken (R, T) token ids; correct (R,); mask (R, T); uniforms (R, T) shared random numbers.
+    """
+
+    advantage: Float
+    old: Float
+    law: Float
+    taken: Int
+    correct: Bool
+    mask: Bool
+    uniforms: Float
+
+
+class TokenPart(ABC):
+    """A change of single tokens' weights."""
+
+    needs_uniforms: bool = False
+
+    @abstractmethod
+    def __call__(self, batch: TokenBatch) -> tuple[Float, Float | None]:
+        """(factor, spread): a factor (R, T) on each taken token's weight, and weights (R, T, V)
+        to be added at its node over the whole vocabulary (None for none)."""
+
+
+@dataclass(frozen=True)
+class ClipCov(TokenPart):
+    """Drop the gradient of a few random tokens of high covariance (2505.22617)."""
+
+    fraction: float = 2e-4
+
+    needs_uniforms = True
+
+    def __call__(self, batch: TokenBatch) -> tuple[Float, Float | None]:
+        if self.fraction == 0:
+            return np.ones_like(batch.old), None
+        drop = clip_cov_drop(
+            batch.advantage, batch.old, batch.mask, batch.uniforms, fraction=self.fraction
+        )
+        return np.where(drop, 0.0, 1.0), None
+
+
+@dataclass(frozen=True)
+class KLCov(TokenPart):
+    """A KL penalty to the sampling policy on the tokens of largest covariance (2505.22617).
+
+    The penalty is ``beta KL(pi_old || pi)`` of the token law at the node, exact.  Its gradient is
+    0 in the first epoch, where pi = pi_old: like clipping, it holds back later epochs.
+    """
+
+    fraction: float = 2e-3
+    beta: float = 1.0
+
+    def __call__(self, batch: TokenBatch) -> tuple[Float, Float | None]:
+        ones = np.ones_like(batch.old)
+        if self.fraction == 0 or self.beta == 0:
+            return ones, None
+        chosen = kl_cov_select(batch.advantage, batch.old, batch.mask, fraction=self.fraction)
+        return ones, self.beta * chosen[..., None] * np.exp(batch.law)
+
+
+@dataclass(frozen=True)
+class SimKO(TokenPart):
+    """Spread positive updates over the likeliest tokens, push harder on wrong modes (2510.14807).
+
+    Tokens whose law has an entropy above the ``quantile`` of the batch's tokens count as forking.
+    """
+
+    alpha: float = 0.01
+    top: int = 3
+    penalty: float = 1.1
+    quantile: float = 0.8
+
+    def __call__(self, batch: TokenBatch) -> tuple[Float, Float | None]:
+        rows, length, vocabulary = batch.law.shape
+        law = batch.law.reshape(-1, vocabulary)
+        finite = np.where(np.isfinite(law), law, 0.0)
+        entropy = -(np.exp(law) * finite).sum(-1)
+        real = batch.mask.reshape(-1)
+        forking = entropy >= np.quantile(entropy[real], self.quantile)
+        weights = simko_weights(
+            law,
+            batch.taken.reshape(-1),
+            np.repeat(batch.correct, length),
+            forking,
+            alpha=self.alpha,
+            top=min(self.top, vocabulary),
+            penalty=self.penalty,
+        )
+        # A padded token can be among the top of a small node; it has no log-prob to raise.
+        weights = np.where(np.isfinite(law), weights, 0.0).reshape(rows, length, vocabulary)
+        return np.zeros_like(batch.old), weights * (batch.advantage * batch.mask)[..., None]
