@@ -187,11 +187,15 @@ def _exact(claim: Iteration, budget: Budget) -> Outcome:
 
 
 def _iterate(base: Array, n: int, *, beta: float, g_p: float, g_n: float, steps: int) -> Array:
-    """The definition, step by step, with the rule evaluated anew each time."""
+    """The definition: T mirror steps, the rule object evaluated anew each time; (K,) log-probs."""
+    from diffsmooth.theory.rules import GroupBatch, Reinforce, Smoothed, SmoothingTerm
+
+    rule = Smoothed(Reinforce(), SmoothingTerm(g_p, g_n))
     log_pi = base - log_sum(base)
+    correct = np.arange(base.size) < n
+    reward, group = correct.astype(np.float64), np.zeros(base.size, dtype=np.int64)
     for _ in range(steps):
-        right, wrong = log_pi[:n], log_pi[n:]
-        log_pi = np.concatenate([right + (1 - g_p * right) / beta, wrong + g_n * wrong / beta])
+        log_pi = log_pi + rule(GroupBatch(reward, correct, group, log_pi)) / beta
         log_pi = log_pi - log_sum(log_pi)
     return log_pi
 

@@ -280,8 +280,7 @@ def _library(claim: Thresholds, budget: Budget) -> Outcome:
             relative = k1_error / point.k1 + slack / bracket + 16 * EPS
             worst = max(worst, abs(found / expected - 1) / (16 * relative) if found < np.inf else 2)
             base = GRPO(eps=0) if form.startswith("advantage") else DrGRPO()
-            centring = "correct" if "centred" in form else "none"
-            term = SmoothingTerm(expected, 0.0, centring=centring)
+            term = SmoothingTerm(expected, 0.0, centring="correct" if "centred" in form else "none")
             step = weighted.gradient(Smoothed(base, term)(weighted.batch()))[weighted.correct]
             q = np.exp(log_q)
             rate = -float(q @ ((step - q @ step) * log_q))
@@ -386,7 +385,13 @@ def _figure(ax: Any) -> None:
         linewidths=1.2,
     )
     ax.clabel(lines, fmt=lambda v: f"$g^*={v:g}$", fontsize="small")
-    ax.text(0.06, 5.2, "hatched: no literal strength\nstops the collapse", fontsize="small")
+    ax.text(
+        0.06,
+        5.2,
+        "hatched: no literal strength\nstops the collapse",
+        fontsize="small",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+    )
     ax.set_xlabel("correctness $C$")
     ax.set_ylabel(r"log-odds $u$ of the two correct answers (nats)")
 
