@@ -62,11 +62,11 @@ def config(out: Path, **changes: Any) -> Evaluation:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Every result file but the note of how the run was begun."""
+    """Every result file; not the note of how the run was begun, not what a kill left half written."""
     return {
         p.relative_to(folder).as_posix(): p.read_bytes()
         for p in sorted(folder.rglob("*"))
-        if p.is_file() and p.name != "begun.json"
+        if p.is_file() and p.name != "begun.json" and not p.name.startswith(".")
     }
 
 
@@ -209,6 +209,19 @@ def test_retrained_weights_have_another_fingerprint(tmp_path: Path) -> None:
     assert fingerprint(tmp_path) != before
 
 
+def test_an_edited_judge_has_another_key(tmp_path: Path) -> None:
+    judge, data = tmp_path / "judge.py", tmp_path / "data.jsonl"
+    data.write_text('{"prompt": "p"}\n')
+    settings = config(tmp_path, task=f"{judge}:f", data=str(data))
+    keys = []
+    for body in ("True", "False"):
+        judge.write_text(f"def f(row, text):\n    return {body}\n")
+        keys.append(identity(settings, load(settings)[1]))
+    assert keys[0] != keys[1]
+    data.write_text('{"prompt": "q"}\n')
+    assert identity(settings, load(settings)[1]) != keys[1]
+
+
 def test_a_task_that_breaks_stops_the_run_and_writes_no_summary(tmp_path: Path) -> None:
     task, problems = load(config(tmp_path))
 
@@ -218,8 +231,13 @@ def test_a_task_that_breaks_stops_the_run_and_writes_no_summary(tmp_path: Path) 
         def __getattr__(self, attribute: str) -> Any:
             return getattr(task, attribute)
 
+        calls = 0
+
         def verify_many(self, pairs: Any) -> Any:
-            raise RuntimeError("judge is broken")
+            self.calls += 1
+            if self.calls == 1:
+                raise RuntimeError("judge is broken")
+            return task.verify_many(pairs)
 
     with pytest.raises(RuntimeError, match="judge is broken"):
         evaluate(

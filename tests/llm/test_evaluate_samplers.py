@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     # Stored sampling defaults that must not leak into an evaluation.
     model.generation_config = GenerationConfig(
-        do_sample=True, top_k=1, temperature=0.01, repetition_penalty=9.0, eos_token_id=1
+        do_sample=True, top_k=1, temperature=0.01, suppress_tokens=[4, 5, 6], eos_token_id=1
     )
     path = tmp_path_factory.mktemp("model")
     model.save_pretrained(path)

@@ -69,6 +69,34 @@ def test_ac_classes_are_the_rational_functions(count: int, classes: int) -> None
     assert all(len(f) == 1 for f in by_name.values())
 
 
+@pytest.mark.parametrize("equal", [(2, 3), (2, 3, 5)])
+def test_equal_numbers_are_one_symbol(equal: tuple[int, ...]) -> None:
+    """The identities use every literal once, so two expressions with equal numbers are one answer
+    iff some way to tell the equal numbers apart makes them one function."""
+    symbols = SYMBOLS[:4] if len(equal) == 2 else SYMBOLS[:3]
+    exchanges = [dict(zip(equal, order, strict=True)) for order in itertools.permutations(equal)]
+    merge = dict.fromkeys(equal, equal[0])
+    names: dict[frozenset[tuple[int, ...]], set[str]] = {}
+    orbits: dict[str, set[frozenset[tuple[int, ...]]]] = {}
+    for tree in all_trees(symbols):
+        orbit = frozenset(
+            tuple(modular(relabel(tree, exchange), point) for point in POINTS)
+            for exchange in exchanges
+        )
+        name = canonical(written(relabel(tree, merge)))
+        assert name is not None
+        names.setdefault(orbit, set()).add(name)
+        orbits.setdefault(name, set()).add(orbit)
+    assert all(len(found) == 1 for found in names.values())
+    assert all(len(found) == 1 for found in orbits.values())
+
+
+def relabel(tree: Tree, names: dict[int, int]) -> Tree:
+    if isinstance(tree, int):
+        return names.get(tree, tree)
+    return (tree[0], relabel(tree[1], names), relabel(tree[2], names))
+
+
 trees = st.recursive(
     st.integers(0, 9),
     lambda children: st.tuples(st.sampled_from("+-*/"), children, children),
