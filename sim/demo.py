@@ -111,8 +111,10 @@ def closed_form(environment: Environment, time: float) -> Float:
     """(1, 1, P, K) log-probs of vanilla at ``time`` by theory.md A3."""
     from diffsmooth.theory import flows
 
-    law = flows.softmax_pg_flow(environment.base[0], environment.correct[0], time)
-    return np.asarray(law)[None, None]
+    from diffsmooth.theory.policy import Policy
+
+    law = flows.softmax_pg_flow(Policy(environment.base[0], environment.correct[0]), time)
+    return np.asarray(law.log_probs)[None, None]
 
 
 def figure(out: Path) -> Path:

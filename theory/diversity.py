@@ -59,7 +59,7 @@ def effective_number(log_q: ArrayLike) -> Float:
 
 
 def neg_variance(log_q: ArrayLike) -> Float:
-    """(...,) minus the variance of the numbers q_i: 1/M^2 - sum q^2 / M, M the length of the axis."""
+    """(...,) minus the variance of the M numbers q_i: 1/M^2 - (sum q^2)/M."""
     x = _law(log_q)
     size = x.shape[-1]
     return np.asarray(1.0 / size**2 - np.exp(log_collision(x)) / size)
@@ -86,4 +86,4 @@ def majorises(log_p: ArrayLike, log_q: ArrayLike, slack: float = 1e-12) -> NDArr
     """
     p = -np.sort(-np.exp(_law(log_p)), axis=-1)
     q = -np.sort(-np.exp(_law(log_q)), axis=-1)
-    return np.all(np.cumsum(p, axis=-1) >= np.cumsum(q, axis=-1) - slack, axis=-1)
+    return np.asarray(np.all(np.cumsum(p, axis=-1) >= np.cumsum(q, axis=-1) - slack, axis=-1))

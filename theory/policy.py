@@ -44,7 +44,8 @@ def log1mexp(x: ArrayLike) -> Float:
     if np.any(x > 0):
         raise ValueError(f"x: log(1 - e^x) needs x <= 0, got {float(np.max(x)):.6g}")
     with np.errstate(divide="ignore"):
-        return np.where(x > -np.log(2.0), np.log(-np.expm1(x)), np.log1p(-np.exp(x)))
+        near = x > -np.log(2.0)
+        return np.asarray(np.where(near, np.log(-np.expm1(x)), np.log1p(-np.exp(x))))
 
 
 class Policy:
@@ -129,7 +130,7 @@ class Policy:
     @property
     def C(self) -> Float:
         """(...,) correctness."""
-        return np.exp(self.log_C)
+        return np.asarray(np.exp(self.log_C))
 
     @property
     def logit_C(self) -> Float:
@@ -175,7 +176,7 @@ def kl_decomposition(policy: Policy, base: Policy) -> tuple[Float, Float, Float]
 
     Raises ValueError if the correct sets differ.
     """
-    if not np.array_equal(*np.broadcast_arrays(policy.correct, base.correct)):
+    if np.any(policy.correct != base.correct):
         raise ValueError("base: its correct set differs from the policy's")
     inside = policy.C * relative_entropy(policy.log_q, base.log_q)
     outside = np.exp(policy.log_1mC) * relative_entropy(policy.log_f, base.log_f)

@@ -1,0 +1,57 @@
+"""How strong smoothing must be for the entropy of the correct part to stop falling; theory.md C5.
+
+Along the softmax policy-gradient flow dH(q)/dt has the sign of g (bracket) - a K1, with
+w = log q + H(q), K1 = E_q[q w], E = E_q[q w^2], a = 1 - C (reward) or sqrt((1-C)/C) (the reward's
+advantage standardised, the term added after: Eq. 6), and the bracket E for the centred form,
+E - (1-C)(H(q) - log C) K1 for the literal one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from diffsmooth.theory.diversity import shannon
+from diffsmooth.theory.policy import Float, Policy, as_policy
+
+Form = Literal["centred", "literal", "advantage-centred", "advantage"]
+FORMS: tuple[Form, ...] = ("centred", "literal", "advantage-centred", "advantage")
+
+
+def sharpening_ratio(policy: Policy) -> Float:
+    """(...,) K1/E > 0, and its limit 1 where q is uniform.
+
+    With q = e^{w-H} both carry the factor e^{-H}; K1 is computed as sum q w (e^w - 1), because
+    sum q w = 0: no cancellation near the uniform law.
+    """
+    log_q = as_policy(policy).log_q
+    entropy = shannon(log_q)
+    there = log_q > -np.inf
+    q = np.exp(log_q)
+    w = np.where(there, np.where(there, log_q, 0.0) + entropy[..., None], 0.0)
+    k1 = np.sum(q * w * np.expm1(w), axis=-1)
+    e = np.sum(q * np.exp(w) * w * w, axis=-1)
+    flat = e == 0
+    return np.asarray(np.where(flat, 1.0, k1 / np.where(flat, 1.0, e)))
+
+
+def critical_strength(policy: Policy, form: Form = "centred") -> Float:
+    """(...,) the least g_correct at which dH(q)/dt >= 0 (g_incorrect = 0).
+
+    inf where no strength stops the collapse (literal forms only: there smoothing speeds it up).
+    Where q is uniform nothing falls; the value is the limit.
+
+    Raises ValueError on an unknown form.
+    """
+    if form not in FORMS:
+        raise ValueError(f"form: must be one of {', '.join(FORMS)}; got {form!r}")
+    ratio = sharpening_ratio(policy)
+    wrong = np.exp(policy.log_1mC)
+    standardised = np.exp(0.5 * (policy.log_1mC - policy.log_C))
+    push = standardised if form.startswith("advantage") else wrong
+    if form.endswith("centred"):
+        return np.asarray(push * ratio)
+    bracket = 1.0 - wrong * (shannon(policy.log_q) - policy.log_C) * ratio
+    works = bracket > 0
+    return np.asarray(np.where(works, push * ratio / np.where(works, bracket, 1.0), np.inf))

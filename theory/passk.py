@@ -1,0 +1,76 @@
+"""pass@k: the unbiased estimate, its variance, the exact value; theory.md D1, D2."""
+
+from __future__ import annotations
+
+from math import comb
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from diffsmooth.theory.policy import Float
+
+
+def _whole(name: str, value: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
+    x = np.asarray(value)
+    if x.dtype.kind not in "iu":
+        raise ValueError(f"{name}: must hold integers, got {x.dtype}")
+    return x.astype(np.int64)
+
+
+def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Float:
+    """Unbiased estimate of pass@k from c correct of n samples: 1 - C(n-c, k)/C(n, k).
+
+    n, c are integers or integer arrays that broadcast.  A product of k ratios: no binomial
+    coefficient is formed.  Source: Chen et al. 2021 (2107.03374); theory.md D1.
+
+    Raises ValueError unless 1 <= k <= n and 0 <= c <= n.
+    """
+    total, right = np.broadcast_arrays(_whole("n", n), _whole("c", c))
+    if k < 1 or np.any(total < k):
+        raise ValueError(f"k: must lie in [1, n]; got k={k}, least n={int(np.min(total))}")
+    if np.any((right < 0) | (right > total)):
+        raise ValueError("c: must lie in [0, n]")
+    miss = np.ones(total.shape)
+    wrong = total - right
+    for j in range(k):
+        miss = miss * np.maximum(wrong - j, 0) / (total - j)
+    return np.asarray(1.0 - miss)
+
+
+def pass_at_k_exact(correctness: ArrayLike, k: int) -> Float:
+    """1 - (1 - C)^k for C in [0, 1]: the chance that one of k draws is correct.
+
+    Raises ValueError on k < 0 or C outside [0, 1].
+    """
+    c = _chance(correctness)
+    if k < 0:
+        raise ValueError(f"k: must be >= 0, got {k}")
+    with np.errstate(divide="ignore"):
+        miss = np.where(c == 1.0, -np.inf, np.log1p(-np.where(c == 1.0, 0.0, c)))
+    return np.asarray(-np.expm1(k * miss)) if k else np.zeros_like(c)
+
+
+def pass_at_k_variance(n: int, correctness: ArrayLike, k: int) -> Float:
+    """Exact variance of :func:`pass_at_k` over c ~ Bin(n, C), at the true C.
+
+    The estimate is one minus a U-statistic; its variance is a sum over the overlap j of two
+    k-subsets of Q^{2k-j} (1 - Q^j), Q = 1 - C: no cancellation.  With c/n for C it is a plug-in
+    estimate, biased.  Raises ValueError unless 1 <= k <= n.
+    """
+    c = _chance(correctness)
+    if not 1 <= k <= n:
+        raise ValueError(f"k: must lie in [1, n={n}], got {k}")
+    out = np.zeros_like(c)
+    subsets = comb(n, k)
+    for j in range(max(1, 2 * k - n), k + 1):
+        overlap = comb(k, j) * comb(n - k, k - j) / subsets
+        out = out + overlap * (1 - c) ** (2 * k - j) * pass_at_k_exact(c, j)
+    return out
+
+
+def _chance(correctness: ArrayLike) -> Float:
+    c = np.asarray(correctness, dtype=np.float64)
+    if np.any(np.isnan(c)) or np.any((c < 0) | (c > 1)):
+        raise ValueError("C: must lie in [0, 1]")
+    return c

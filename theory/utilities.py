@@ -1,0 +1,118 @@
+"""What a reward-only advantage really maximises: a utility u(C), mean over prompts; theory.md E1.
+
+Let A+(k), A-(k) be the advantages of correct and incorrect answers, k of G being correct.  The
+expected gradient is u'(C) grad C with, in Bernstein form of degree G - 1,
+
+    u'(C) = sum_m Bin(G-1, C)(m) [A+(m+1) - A-(m)].
+
+Evaluation is de Casteljau's (convex combinations only): exact for Fractions and sympy numbers,
+backward stable in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from diffsmooth.theory.rules.base import RewardOnly
+
+
+def bernstein(coefficients: Sequence[Any], c: Any) -> Any:
+    """sum_m c_m binom(n, m) C^m (1-C)^{n-m}, n = len - 1, at C: a number or an array.
+
+    Raises ValueError if C lies outside [0, 1] or there is no coefficient.
+    """
+    if not len(coefficients):
+        raise ValueError("coefficients: at least one is needed")
+    if isinstance(c, (float, int, np.ndarray, list)):
+        c = np.asarray(c, dtype=np.float64)
+        if np.any((c < 0) | (c > 1)) or np.any(np.isnan(c)):
+            raise ValueError("C: must lie in [0, 1]")
+        values: list[Any] = [np.full(c.shape, float(x)) for x in coefficients]
+    else:
+        values = list(coefficients)
+    rest = 1 - c
+    while len(values) > 1:
+        values = [rest * a + c * b for a, b in pairwise(values)]
+    return values[0]
+
+
+def coefficients(rule: RewardOnly, group_size: int, *, exact: bool = False) -> list[Any]:
+    """The G Bernstein coefficients of u': A+(m+1) - A-(m), m = 0..G-1.
+
+    Raises ValueError as the rule does on groups of this size.
+    """
+    pairs = [rule.two_values(k, group_size, exact=exact) for k in range(group_size + 1)]
+    return [pairs[m + 1][0] - pairs[m][1] for m in range(group_size)]
+
+
+def utility_derivative(rule: RewardOnly, c: Any, group_size: int) -> Any:
+    """u'(C) for C in [0, 1]: float or array in float64, Fraction or sympy exactly."""
+    return bernstein(coefficients(rule, group_size, exact=_is_exact(c)), c)
+
+
+def utility(rule: RewardOnly, c: Any, group_size: int) -> Any:
+    """u(C) = integral of u' from 0 to C."""
+    steps = coefficients(rule, group_size, exact=_is_exact(c))
+    total, sums = 0 * steps[0], [0 * steps[0]]
+    for step in steps:
+        total = total + step
+        sums.append(total)
+    return bernstein(sums, c) / group_size
+
+
+def utility_second_derivative(rule: RewardOnly, c: Any, group_size: int) -> Any:
+    """u''(C); 0 for groups of one answer."""
+    steps = coefficients(rule, group_size, exact=_is_exact(c))
+    if len(steps) == 1:
+        return 0 * c
+    rises = [b - a for a, b in pairwise(steps)]
+    return bernstein(rises, c) * (group_size - 1)
+
+
+def curvature(rule: RewardOnly, c: Any, group_size: int) -> Any:
+    """-u''/u': the larger, the less a solved prompt is reinforced at an unsolved one's cost."""
+    return -utility_second_derivative(rule, c, group_size) / utility_derivative(rule, c, group_size)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The utility as G -> infinity: in words, and u' as a function of C in (0, 1)."""
+
+    utility: str
+    derivative: Callable[[Any], Any]
+
+
+def limit(name: str, k: int = 8) -> Limit:
+    """The utility of a rule of ``rules.REWARD_ONLY`` for large groups (``k`` of pass@k rules).
+
+    Raises ValueError on a name without one.
+    """
+    flat = Limit("C", lambda c: 0 * c + 1)
+    limits = {
+        "vanilla": flat,
+        "dr-grpo": flat,
+        "rloo": flat,
+        "psr": flat,
+        "nsr": flat,
+        "w-reinforce": Limit("1.1 C", lambda c: 0 * c + 1.1),
+        "grpo": Limit("2 arcsin sqrt C", lambda c: (c * (1 - c)) ** -0.5),
+        "f-grpo": Limit("arcsin sqrt C + sqrt(C (1-C))", lambda c: (1 - c) * (c * (1 - c)) ** -0.5),
+        "maxrl": Limit("log C", lambda c: 1 / c),
+        "pkpo": Limit("1 - (1-C)^k", lambda c: k * (1 - c) ** (k - 1)),
+        "pass-at-k": Limit(
+            "(2/k) arcsin sqrt(1 - (1-C)^k)",
+            lambda c: (1 - c) ** (k - 1) / ((1 - c) ** k * (1 - (1 - c) ** k)) ** 0.5,
+        ),
+    }
+    if name not in limits:
+        raise ValueError(f"name: {name!r} has no known limit; known: {', '.join(limits)}")
+    return limits[name]
+
+
+def _is_exact(c: Any) -> bool:
+    return not isinstance(c, (float, int, np.ndarray, list, np.floating))
