@@ -110,7 +110,6 @@ def run_demo(out: Path, config: DemoRun | None = None) -> Path:
 def closed_form(environment: Environment, time: float) -> Float:
     """(1, 1, P, K) log-probs of vanilla at ``time`` by theory.md A3."""
     from diffsmooth.theory import flows
-
     from diffsmooth.theory.policy import Policy
 
     law = flows.softmax_pg_flow(Policy(environment.base[0], environment.correct[0]), time)

@@ -11,7 +11,7 @@ import numpy as np
 
 from diffsmooth.sim.dynamics.advantages import advantages
 from diffsmooth.sim.dynamics.draws import Randomness, Rows, draw_rows
-from diffsmooth.sim.dynamics.models import Bool, Float
+from diffsmooth.sim.dynamics.models import Bool, Float, Int
 from diffsmooth.sim.environment import Environment
 from diffsmooth.sim.heuristics.base import Update
 from diffsmooth.sim.heuristics.tokens import TokenBatch
@@ -71,8 +71,7 @@ class Trainer:
                 local = model.local(self.parameters)
             ratio = np.exp(rows.gather(local) - rows.old)
             weight = advantage * ratio * self._passes(ratio, advantage) * factor / self.group_size
-            flat = np.bincount(rows.where.reshape(-1), weight.reshape(-1), minlength=local.size)
-            table = np.asarray(flat).reshape(local.shape)
+            table = _scatter(rows.where, weight, local.shape)
             if extra is not None:
                 _add(table, extra, rows)
             self.parameters += self.rates * model.gradient(local, table)
@@ -112,6 +111,13 @@ class Trainer:
             if added is not None:
                 extra[copy] = added.reshape(extra[copy].shape) / self.group_size
         return factor, extra
+
+
+def _scatter(where: Int, weight: Float, shape: tuple[int, ...]) -> Float:
+    """The table (L, S, P, n, V) of the drawn tokens' weights."""
+    size = int(np.prod(shape))
+    flat: Float = np.bincount(where.reshape(-1), weight.reshape(-1), minlength=size)
+    return flat.reshape(shape)
 
 
 def _add(table: Float, extra: Float, rows: Rows) -> None:
