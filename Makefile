@@ -1,6 +1,7 @@
 # Two commands do everything on a machine that has Python 3.11+ and make:
 #   make demo    the first result, from nothing to out/report.html
 #   make test    lint, types, tests
+#   make setup   the environment alone, in .venv
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: setup demo test lint types unit notebooks atlas mutation clean help
+.PHONY: setup demo test lint types unit notebooks atlas mutation setup-verl test-verl clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -52,6 +53,23 @@ atlas: $(STAMP)
 
 mutation: $(STAMP)
 	$(BIN)/python benchmarks/mutation_theory.py --out out/mutation
+
+# verl needs other versions of the same packages: an environment of its own.
+VERL := .venv-verl
+VERL_STAMP := $(VERL)/.installed
+
+setup-verl: $(VERL_STAMP)
+
+$(VERL_STAMP): pyproject.toml constraints/verl.txt
+	@echo "Setting up $(VERL) (a few minutes, once)"
+	$(PYTHON) -m venv $(VERL)
+	$(VERL)/bin/pip install --quiet --disable-pip-version-check -c constraints/verl.txt torch==2.13.0
+	$(VERL)/bin/pip install --quiet --disable-pip-version-check -c constraints/verl.txt \
+	  -e '.[verl]' pytest hypothesis
+	@touch $@
+
+test-verl: $(VERL_STAMP)
+	RAY_AUTH_MODE=disabled $(VERL)/bin/pytest -q tests/llm/verl -W default --durations=3
 
 clean:
 	rm -rf build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

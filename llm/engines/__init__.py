@@ -1,0 +1,1 @@
+"""diffsmooth.llm.engines."""
