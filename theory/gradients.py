@@ -5,14 +5,14 @@ With advantages A held constant the expected update of logit i is pi_i (A_i - su
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from diffsmooth.theory.policy import Float, Policy, as_policy
-from diffsmooth.theory.utilities import bernstein
+from diffsmooth.theory.rules.baselines import GRPO
+from diffsmooth.theory.utilities import utility_derivative
 
 
 def advantage_gradient(policy: Policy, advantage: ArrayLike) -> Float:
@@ -56,12 +56,12 @@ def smoothing_gradient(
 
 
 def grpo_clock(correctness: Any, group_size: int) -> Any:
-    """g_G(C) = E[sqrt(k (G-k))]/G, k ~ Bin(G, C): GRPO's speed along the orbits of A3; A6.
+    """g_G(C)/(C (1-C)): GRPO's speed along the orbits of A3; A6.
 
-    The expected group-standardised gradient is g_G(C)/(C(1-C)) grad C.  Raises ValueError on G < 1
-    or C outside [0, 1].
+    The expected group-standardised gradient is this times grad C, with
+    g_G(C) = E[sqrt(k (G-k))]/G, k ~ Bin(G, C).  It is the derivative of GRPO's utility (E1), and is
+    computed as such: finite at C = 0 and 1.  Raises ValueError on G < 1 or C outside [0, 1].
     """
     if group_size < 1:
         raise ValueError(f"group_size: must be >= 1, got {group_size}")
-    weights = [sqrt(k * (group_size - k)) / group_size for k in range(group_size + 1)]
-    return bernstein(weights, correctness)
+    return utility_derivative(GRPO(eps=0), correctness, group_size)

@@ -229,7 +229,8 @@ def _library(claim: LengthLaw, budget: Budget) -> Outcome:
 
 
 def _fixed_point(length: Any, lengths: Any, c: float, reduction: str) -> tuple[Vector, float]:
-    raise NotImplementedError
+    log_pi, lam = length.fixed_point(lengths, reduction, c)
+    return np.asarray(log_pi), float(lam)
 
 
 def _spread_of_term(log_pi: Vector, lengths: Any, reduction: Any) -> float:
