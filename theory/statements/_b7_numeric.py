@@ -67,7 +67,7 @@ def compare(claim: Dominance, budget: Budget) -> Outcome:
         # (1 - a)/needed times needed differs from 1 - a by two roundings of a number <= 1.
         return -error, tab.rounding(len(log_b), 2 * base.spread + y)
 
-    strategy = st.tuples(tab.logit_bases(), st.floats(0, 1), st.floats(1 / 16, 16))
+    strategy = st.tuples(tab.logit_bases(), tab.decimals(0, 1), tab.decimals(1 / 16, 16))
     agreement = random.for_all(
         strategy, margin, budget, "the library's optima and KL agree with the formulas"
     )
@@ -95,7 +95,7 @@ def attack(claim: Dominance, budget: Budget) -> Outcome:
             c,
             tab.relative(tab.tempered(b_s, tempering), tab.tempered(b_s, 1.0)),
         ) + (1 - c) * tab.relative(tab.tempered(b_f, 1 + sharpening), tab.tempered(b_f, 1.0))
-        return min(c - float(example.literal_correctness), kl - float(example.literal_kl))
+        return float(min(c - float(example.literal_correctness), kl - float(example.literal_kl)))
 
     def criterion(x: tab.Array) -> float:
         """Where the claim says "dominated", the literal policy it points to must dominate."""

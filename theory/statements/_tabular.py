@@ -116,10 +116,15 @@ def logit_bases(
     """Base policies with ``smallest`` .. ``largest`` trajectories in each part."""
     from hypothesis import strategies as st
 
-    part = st.lists(
-        st.floats(-width, width, allow_subnormal=False), min_size=smallest, max_size=largest
-    ).map(tuple)
+    part = st.lists(decimals(-width, width), min_size=smallest, max_size=largest).map(tuple)
     return st.builds(LogitBase, part, part)
+
+
+def decimals(low: float, high: float) -> SearchStrategy[float]:
+    """Numbers with three decimals in [low, high]: a counterexample can be read and typed in."""
+    from hypothesis import strategies as st
+
+    return st.integers(round(1000 * low), round(1000 * high)).map(lambda n: n / 1000)
 
 
 def rounding(size: int, magnitude: float) -> float:

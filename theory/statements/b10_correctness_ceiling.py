@@ -113,7 +113,7 @@ def _certified(claim: Ceiling, budget: Budget) -> Outcome:
 
 
 def _random(claim: Ceiling, budget: Budget) -> Outcome:
-    """The library's entropy-regularised optimum with beta = 0, whatever the base policy."""
+    """The library's entropy-regularised optimum at a = 0, whatever the base policy."""
     from hypothesis import strategies as st
 
     from diffsmooth.theory.optima import entropy_bonus
@@ -122,7 +122,8 @@ def _random(claim: Ceiling, budget: Budget) -> Outcome:
     def margin(instance: tuple[tab.LogitBase, float]) -> tuple[float, float]:
         base, y = instance
         m, n, split = len(base.correct), len(base.incorrect), len(base.correct)
-        policy = entropy_bonus(base.policy(), 0.0, 1 / y, form="self")
+        # B4: the base-surprisal form with g = beta is the bonus alone (exponent a = 0).
+        policy = entropy_bonus(base.policy(), 1 / y, 1 / y, form="base")
         c = claim.correctness(m, n, float(np.exp(y)))
         error = _gibbs.deviation(
             [
@@ -134,8 +135,8 @@ def _random(claim: Ceiling, budget: Budget) -> Outcome:
         )
         return -error, tab.rounding(m + n, base.spread + y)
 
-    strategy = st.tuples(tab.logit_bases(), st.floats(1 / 16, 16))
-    return random.for_all(strategy, margin, budget, "the library's optimum with beta = 0")
+    strategy = st.tuples(tab.logit_bases(), tab.decimals(1 / 16, 16))
+    return random.for_all(strategy, margin, budget, "the library's optimum at a = 0")
 
 
 def draw(ax: Any) -> None:

@@ -93,7 +93,7 @@ def _certified(claim: Gibbs, budget: Budget) -> Outcome:
     """phi(t) = t log t - t + 1 > 0 away from 1; and a whole simplex of rivals of one maximiser."""
     from diffsmooth.theory.verify import certified
 
-    base, rho = arb.balls(["1/2", "3/10", "1/5"]), arb.balls(["1/4", 0, "1/8"])
+    base, rho = arb.balls(["1/2", "3/10", "1/5"]), arb.balls(["1/4", "0", "1/8"])
     beta = arb.ball("1/2")
 
     def margin(x: Any, y: Any) -> Any:
@@ -136,7 +136,7 @@ def _random(claim: Gibbs, budget: Budget) -> Outcome:
     """The library's vanilla optimum (rho = r): J* - J of any policy is beta KL(pi||pi*)."""
     from hypothesis import strategies as st
 
-    from diffsmooth.theory.optima import vanilla
+    from diffsmooth.theory.optima import gibbs, vanilla
     from diffsmooth.theory.policy import Policy, kl
     from diffsmooth.theory.verify import random
 
@@ -145,6 +145,9 @@ def _random(claim: Gibbs, budget: Budget) -> Outcome:
         b = base.policy()
         best = vanilla(b, beta)
         rival = Policy.from_logits(np.array(logits[: len(base.logits)]), base.mask)
+        reward = rival.log_probs - rival.log_probs.max()  # an arbitrary one
+        tilted = gibbs(b, reward, beta)
+        free = claim.log_weight(base.logits, reward, beta)
         value = [float(np.exp(x.log_C)) - beta * float(kl(x, b)) for x in (best, rival)]
         gap = value[0] - value[1]
         weights = claim.log_weight(base.logits, base.mask.astype(np.float64), beta)
@@ -152,15 +155,16 @@ def _random(claim: Gibbs, budget: Budget) -> Outcome:
             [
                 (gap, claim.gap(beta, float(kl(rival, best)))),
                 (np.asarray(best.log_probs), tab.tempered(weights, 1.0)),
+                (np.asarray(tilted.log_probs), tab.tempered(free, 1.0)),
             ]
         )
-        magnitude = base.spread + 2 / beta + 9
+        magnitude = base.spread + 12 / beta + 12
         return min(-error, gap), (1 + beta) * tab.rounding(len(base.logits), magnitude)
 
     strategy = st.tuples(
         tab.logit_bases(),
-        st.lists(st.floats(-4, 4), min_size=12, max_size=12),
-        st.floats(1 / 16, 16),
+        st.lists(tab.decimals(-4, 4), min_size=12, max_size=12),
+        tab.decimals(1 / 16, 16),
     )
     return random.for_all(strategy, margin, budget, "the library's optimum is the maximiser")
 

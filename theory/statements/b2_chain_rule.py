@@ -72,7 +72,14 @@ def _random(claim: ChainRule, budget: Budget) -> Outcome:
     """The library's parts of a policy, its KL and its decomposition, one against the other."""
     from hypothesis import strategies as st
 
-    from diffsmooth.theory.policy import Policy, kl, kl_binary, kl_decomposition
+    from diffsmooth.theory.policy import (
+        Policy,
+        kl,
+        kl_binary,
+        kl_decomposition,
+        log1mexp,
+        relative_entropy,
+    )
     from diffsmooth.theory.verify import random
 
     def margin(instance: tuple[tab.LogitBase, list[float]]) -> tuple[float, float]:
@@ -88,7 +95,8 @@ def _random(claim: ChainRule, budget: Budget) -> Outcome:
         kl_f = tab.relative(f, tab.tempered(log_b[split:], 1.0))
         logit_p = tab.log_sum(log_b[:split]) - tab.log_sum(log_b[split:])
         kl_c = tab.binary(log_c - log_1c, logit_p)
-        again = b.with_parts(pi.logit_C, pi.log_q, pi.log_f)
+        again = Policy.from_parts(pi.logit_C, pi.log_q, pi.log_f, base.mask)
+        third = Policy.from_probs(np.exp(log_pi) / np.exp(log_pi).sum(), base.mask)
         parts = kl_decomposition(pi, b)
         error = _gibbs.deviation(
             [
@@ -100,6 +108,9 @@ def _random(claim: ChainRule, budget: Budget) -> Outcome:
                 (parts[2], claim.incorrect(c, p) * kl_f),
                 (np.asarray(pi.log_probs), log_pi),
                 (np.asarray(again.log_probs), log_pi),
+                (np.asarray(third.log_probs), log_pi),
+                (relative_entropy(pi.log_q, b.log_q), kl_s),
+                (log1mexp(pi.log_C), log_1c),
                 (pi.log_C, log_c),
                 (pi.log_1mC, log_1c),
                 (pi.C, c),
@@ -108,9 +119,11 @@ def _random(claim: ChainRule, budget: Budget) -> Outcome:
                 (np.asarray(pi.log_f)[split:], f),
             ]
         )
-        return -error, tab.rounding(len(log_b), base.spread + 9)
+        # log(1 - C) from log C multiplies the error of log C by C/(1 - C).
+        amplified = 1 + float(np.exp(log_c - log_1c))
+        return -error, amplified * tab.rounding(len(log_b), base.spread + 9)
 
-    strategy = st.tuples(tab.logit_bases(), st.lists(st.floats(-4, 4), min_size=12, max_size=12))
+    strategy = st.tuples(tab.logit_bases(), st.lists(tab.decimals(-4, 4), min_size=12, max_size=12))
     return random.for_all(strategy, margin, budget, "the library's policy and divergences")
 
 

@@ -130,7 +130,7 @@ def _random(claim: Vanilla, budget: Budget) -> Outcome:
         )
         return -error, tab.rounding(len(base.logits), base.spread + y)
 
-    strategy = st.tuples(tab.logit_bases(), st.floats(1 / 16, 16))
+    strategy = st.tuples(tab.logit_bases(), tab.decimals(1 / 16, 16))
     return random.for_all(strategy, margin, budget, "the library's vanilla optimum")
 
 

@@ -138,14 +138,14 @@ def _random(claim: EntropyBonus, budget: Budget) -> Outcome:
     """The library's optimum in both forms, bonus and penalty."""
     from hypothesis import strategies as st
 
-    from diffsmooth.theory.optima import entropy_bonus
+    from diffsmooth.theory.optima import EntropyForm, entropy_bonus
     from diffsmooth.theory.verify import random
 
     def margin(instance: tuple[tab.LogitBase, float, float]) -> tuple[float, float]:
         base, beta, ratio = instance
         g, b, split = ratio * beta, base.policy(), len(base.correct)
         s, f = base.logits[:split], base.logits[split:]
-        forms = {
+        forms: dict[EntropyForm, tuple[Any, Any]] = {
             "self": (claim.self_exponent(beta, g), claim.self_reward(beta, g)),
             "base": (claim.base_exponent(beta, g), claim.base_reward(beta, g)),
         }
@@ -168,7 +168,7 @@ def _random(claim: EntropyBonus, budget: Budget) -> Outcome:
         magnitude = (1 + largest) * (base.spread + 1)
         return -_gibbs.deviation(pairs), tab.rounding(len(base.logits), magnitude)
 
-    strategy = st.tuples(tab.logit_bases(), st.floats(1 / 8, 8), st.floats(-0.875, 4))
+    strategy = st.tuples(tab.logit_bases(), tab.decimals(1 / 8, 8), tab.decimals(-0.875, 4))
     return random.for_all(strategy, margin, budget, "the library's entropy-regularised optimum")
 
 

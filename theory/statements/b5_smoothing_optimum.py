@@ -173,7 +173,11 @@ def _random(claim: Smoothing, budget: Budget) -> Outcome:
         return -_gibbs.deviation(pairs), tab.rounding(len(log_b), magnitude)
 
     strategy = st.tuples(
-        tab.logit_bases(), st.floats(1 / 16, 16), st.floats(0, 2), st.floats(0, 2), st.floats(-9, 9)
+        tab.logit_bases(),
+        tab.decimals(1 / 16, 16),
+        tab.decimals(0, 2),
+        tab.decimals(0, 2),
+        tab.decimals(-9, 9),
     )
     return random.for_all(strategy, margin, budget, "the library's smoothing optimum")
 

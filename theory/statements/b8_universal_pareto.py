@@ -168,40 +168,48 @@ def _random(claim: Pareto, budget: Budget) -> Outcome:
 
     from diffsmooth.theory import optima
     from diffsmooth.theory.diversity import shannon
-    from diffsmooth.theory.policy import kl
+    from diffsmooth.theory.policy import Policy, kl
     from diffsmooth.theory.verify import random
 
-    def margin(instance: tuple[tab.LogitBase, list[float], float]) -> tuple[float, float]:
-        base, noise, share = instance
-        b, split = base.policy(), len(base.correct)
-        log_b = base.logits - tab.log_sum(base.logits)
-        s, f = tab.tempered(log_b[:split], 1.0), tab.tempered(log_b[split:], 1.0)
-        # Any law with H(q) >= H(b_S): flatten the noise until it is diverse enough.
-        own = np.array(noise[: len(log_b)])
-        scale = 1.0
-        while tab.shannon(tab.tempered(own[:split], scale)) < tab.shannon(s):
+    def margin(instance: tuple[tab.LogitBase, list[float], float, bool]) -> tuple[float, float]:
+        base, noise, share, diverse = instance
+        b, split, size = base.policy(), len(base.correct), len(base.logits)
+        s, f = tab.tempered(base.logits[:split], 1.0), tab.tempered(base.logits[split:], 1.0)
+        # Flatten the noise until H(q) >= H(b_S) (a <= 1), or else until a tempering reaches it.
+        modes = float(np.log(np.sum(s == s.max())))
+        least = tab.shannon(s) if diverse else min(modes + 0.1, tab.shannon(s))
+        own, scale = np.array(noise[:size]), 1.0
+        while tab.shannon(tab.tempered(own[:split], scale)) < least:
             scale = scale / 2 if scale > 1e-3 else 0.0
         q, other = tab.tempered(own[:split], scale), tab.tempered(own[split:], 1.0)
-        policy = b.with_parts(share, _padded(q, base, True), _padded(other, base, False))
+        policy = Policy.from_parts(
+            share, _padded(q, base, True), _padded(other, base, False), base.mask
+        )
         a = float(optima.temperature_for_entropy(b.log_q, tab.shannon(q)))
-        smoothed = optima.smoothing(b, 1.0, 1 - a, 0.0, centred=True, logit_C=share)
-        entropy = float(shannon(smoothed.log_q))
-        c = float(np.exp(tab.log_sigmoid(share)))
-        rise = tab.shannon(q) - entropy
-        magnitude = 2 * base.spread + 12 + abs(share)
-        if a < 1e-6:
-            return -abs(rise), tab.rounding(len(log_b), magnitude) + 1e-9
-        excess = claim.excess(a, tab.relative(q, tab.tempered(s, a)), rise)
-        paid = float(kl(policy, b)) - float(kl(smoothed, b))
-        error = tab.rounding(len(log_b), magnitude) * (1 + 1 / a)
-        gap = abs(paid - claim.whole(c, excess, tab.relative(other, f)))
-        # The root a is found to the library's tolerance: rise is not exactly 0.
-        return min(error - gap, paid + error + abs(rise), 1e-8 - abs(rise)), 0.0
+        reached = float(optima.entropy_for_temperature(b.log_q, a))
+        smoothed = Policy.from_parts(share, optima.tempered(b.log_q, a), b.log_f, base.mask)
+        if a <= 1:  # smoothing with g_p = (1 - a) beta >= 0; a > 1 is no smoothing
+            smoothed = optima.smoothing(b, 2.0, 2 * (1 - a), centred=True, logit_C=share)
+        rise = tab.shannon(q) - float(shannon(smoothed.log_q))
+        rounding = tab.rounding(size, (1 + a) * base.spread + 7 + abs(share))
+        # The root is exact to 1e-15 + 4 eps a, and |dH/da| <= a spread^2/4 (B6, Popoviciu); near
+        # a = 0 H is flat, log M - H <= a^2 spread^2/8.
+        root = (1e-15 + 4 * tab.EPS * a) * a * base.spread**2 / 4
+        slack = [rounding + root - abs(rise), rounding + root - abs(reached - tab.shannon(q))]
+        if a > 1e-3:
+            excess = claim.excess(a, tab.relative(q, tab.tempered(s, a)), rise)
+            paid = float(kl(policy, b)) - float(kl(smoothed, b))
+            c = float(np.exp(tab.log_sigmoid(share)))
+            error = rounding * (1 + 1 / a) + (1 / a + 1) * root
+            gap = paid - claim.whole(c, excess, tab.relative(other, f))
+            slack += [error - abs(gap), paid + error]
+        return min(slack), 0.0
 
     strategy = st.tuples(
         tab.logit_bases(),
-        st.lists(st.floats(-3, 3), min_size=12, max_size=12),
-        st.floats(-6, 6),
+        st.lists(tab.decimals(-3, 3), min_size=12, max_size=12),
+        tab.decimals(-6, 6),
+        st.booleans(),
     )
     agreement = random.for_all(strategy, margin, budget, "the library's smoothed policy")
     if agreement.verdict != "holds":
@@ -229,7 +237,7 @@ def _adversarial(claim: Pareto, budget: Budget) -> Outcome:
         if rise < 0 or a < 0.02:
             return np.inf
         paid = tab.relative(q, s) - tab.relative(q_a, s)
-        return min(paid, -abs(paid - claim.excess(a, tab.relative(q, q_a), rise)))
+        return float(min(paid, -abs(paid - claim.excess(a, tab.relative(q, q_a), rise))))
 
     return adversarial.minimise(
         margin,

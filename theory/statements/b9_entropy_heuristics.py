@@ -248,7 +248,7 @@ def _random(claim: Heuristics, budget: Budget) -> Outcome:
     """The library's entropy-regularised optimum: its slope at g = 0, and C at matched KL."""
     from hypothesis import strategies as st
 
-    from diffsmooth.theory import optima
+    from diffsmooth.theory.optima import EntropyForm, entropy_bonus
     from diffsmooth.theory.policy import kl, kl_binary, kl_decomposition
     from diffsmooth.theory.verify import random
 
@@ -265,15 +265,17 @@ def _random(claim: Heuristics, budget: Budget) -> Outcome:
         step = 1e-5 * beta
         error = tab.rounding(len(log_b), 2 * spread + y)
         slack = []
-        for form, slope in (("self", claim.slope), ("base", claim.base_slope)):
-            up, down = (
-                float(optima.entropy_bonus(b, beta, g, form=form).logit_C) for g in (step, 0.0)
-            )
+        forms: tuple[tuple[EntropyForm, Any], ...] = (
+            ("self", claim.slope),
+            ("base", claim.base_slope),
+        )
+        for form, slope in forms:
+            up, down = (float(entropy_bonus(b, beta, g, form=form).logit_C) for g in (step, 0.0))
             # 2x: curvature is bounded on [0, step], where 1/(beta + g) <= 1/beta.
             bound = curvature * step + 2 * error / step
             slack.append(bound - abs((up - down) / step - slope(h_s, h_f, y)))
         g = ratio * beta
-        policy = optima.entropy_bonus(b, beta, g)
+        policy = entropy_bonus(b, beta, g)
         c = float(np.exp(policy.log_C))
         _, kl_s, kl_f = kl_decomposition(policy, b)
         whole, part = float(kl(policy, b)), float(kl_binary(policy, b))
@@ -285,7 +287,7 @@ def _random(claim: Heuristics, budget: Budget) -> Outcome:
         slack.append(wide - abs(whole - part - float(kl_s) - float(kl_f)))
         return min(slack), 0.0
 
-    strategy = st.tuples(tab.logit_bases(), st.floats(1 / 8, 8), st.floats(-0.75, 8))
+    strategy = st.tuples(tab.logit_bases(), tab.decimals(1 / 8, 8), tab.decimals(-0.75, 8))
     return random.for_all(strategy, margin, budget, "the library's optimum has these slopes and KL")
 
 
@@ -315,7 +317,8 @@ def _adversarial(claim: Heuristics, budget: Budget) -> Outcome:
         c = float(np.exp(tab.log_sigmoid(logit)))
         binary = tab.binary(logit, logit_p)
         # C_0 >= C iff kl(C_0||p) = KL(pi||b) >= kl(C||p) (where C >= p); and the claim's own gap.
-        return min(spent - binary, -abs(spent - binary - claim.matched(c, kl_s, kl_f)))
+        gap = spent - binary
+        return float(min(gap, -abs(gap - claim.matched(c, kl_s, kl_f))))
 
     return adversarial.minimise(
         margin,
