@@ -25,19 +25,22 @@ _LONG_WORD = re.compile(r"\w+|[^\w\s]")
 def pass_curve(samples: int, correct: Sequence[int], ks: Sequence[int]) -> Array:
     """Unbiased pass@k per problem: shape (problems, len(ks)).
 
-    ``samples`` is n for every problem, ``correct`` the number of correct ones of each.  Raises
-    ``ValueError`` where a k lies outside 1..n.
+    ``samples`` is n for every problem, ``correct`` the number of correct ones of each.  The
+    estimator is ``diffsmooth.theory.passk.pass_at_k``; its product over k is taken once for all
+    k and once for equal counts.  Raises ``ValueError`` where a k lies outside 1..n or a count
+    outside 0..n.
     """
     import numpy as np
 
-    from diffsmooth.theory.passk import pass_at_k
-
-    if any(not 1 <= k <= samples for k in ks):
+    wanted = np.asarray(ks, dtype=np.int64)
+    if np.any((wanted < 1) | (wanted > samples)):
         raise ValueError(f"ks is {list(ks)}; allowed: 1 to samples = {samples}")
-    c = np.asarray(correct, dtype=np.int64)[:, None]
-    k = np.asarray(ks, dtype=np.int64)[None, :]
-    n, c, k = np.broadcast_arrays(np.int64(samples), c, k)
-    return np.asarray(pass_at_k(n, c, k), dtype=np.float64)
+    counts, row = np.unique(np.asarray(correct, dtype=np.int64), return_inverse=True)
+    if np.any((counts < 0) | (counts > samples)):
+        raise ValueError(f"correct is {list(correct)}; allowed: 0 to samples = {samples}")
+    drawn = np.arange(wanted.max(initial=0))
+    ratios = np.maximum(samples - counts[:, None] - drawn, 0) / (samples - drawn)
+    return np.asarray((1.0 - np.cumprod(ratios, axis=1))[:, wanted - 1][row])
 
 
 def distinct_curve(samples: int, classes: Sequence[Sequence[int]], ks: Sequence[int]) -> Array:
@@ -48,11 +51,12 @@ def distinct_curve(samples: int, classes: Sequence[Sequence[int]], ks: Sequence[
     """
     import numpy as np
 
-    return np.stack(
-        [pass_curve(samples, sizes, ks).sum(axis=0) for sizes in classes]
-        if classes
-        else [np.zeros(len(ks))]
-    )
+    sizes, number = np.unique([m for row in classes for m in row], return_inverse=True)
+    seen = pass_curve(samples, sizes.astype(np.int64).tolist(), ks)
+    problem = np.repeat(np.arange(len(classes)), [len(row) for row in classes])
+    held = np.zeros((len(classes), len(sizes)))
+    np.add.at(held, (problem, number), 1.0)
+    return np.asarray(held @ seen)
 
 
 def entropy(sizes: Sequence[int]) -> float | None:

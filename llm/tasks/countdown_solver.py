@@ -1,8 +1,8 @@
 """All solutions of a CountDown puzzle, exactly.
 
-First the values that every sub-multiset of the numbers can reach (forward, exact fractions),
-then the expressions of the target only (backward), so that six numbers cost a fraction of
-their 793,002 expressions.
+The values that small sub-multisets of the numbers can reach are tabulated (forward, exact
+fractions); the expressions are built for the target only (backward), so that six numbers cost a
+fraction of their 793,002 expressions.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from diffsmooth.llm.tasks.normal_form import FORMS, Form, combine, number, rende
 N = TypeVar("N")
 Numbers = tuple[int, ...]
 MAX_NUMBERS = 6
+
+#: Values are tabulated for so many numbers; five reach some 10,000, which costs more than asking.
+MAX_TABLE = 4
 
 
 def splits(nums: Numbers) -> Iterator[tuple[Numbers, Numbers]]:
@@ -49,29 +52,26 @@ def values(nums: Numbers) -> frozenset[Fraction]:
     return frozenset(found)
 
 
-def _partners(
-    x: Fraction, others: frozenset[Fraction], goal: Fraction
-) -> Iterator[tuple[str, Fraction, bool]]:
-    """``(operator, y, swapped)``: ``x op y = goal``, or swapped ``y op x = goal``; y in others."""
-    for operator, y, swapped in (
-        ("+", goal - x, False),
-        ("-", x - goal, False),
-        ("-", x + goal, True),
-    ):
-        if y in others:
-            yield operator, y, swapped
-    if x:
-        if goal / x in others:
-            yield "*", goal / x, False
-        if goal * x in others:
-            yield "/", goal * x, True
-        if goal and x / goal in others:
-            yield "/", x / goal, False
-    elif not goal:
-        for y in others:  # 0 * y, and 0 / y
+def _partners(x: Fraction, right: Numbers, goal: Fraction) -> Iterator[tuple[str, Fraction, bool]]:
+    """``(operator, y, swapped)``: ``x op y = goal``, or swapped ``y op x = goal``.
+
+    Values y that ``right`` cannot reach are left out where that is cheap to know.
+    """
+    if not x and not goal:  # 0 + 0, 0 - 0, and 0 * y, 0 / y for any y
+        for y in values(right):
             yield "*", y, False
             if y:
                 yield "/", y, False
+    candidates = [("+", goal - x, False), ("-", x - goal, False), ("-", x + goal, True)]
+    if x:
+        candidates += [("*", goal / x, False), ("/", goal * x, True)]
+        if goal:
+            candidates.append(("/", x / goal, False))
+    if len(right) > MAX_TABLE:
+        yield from candidates
+    else:
+        reachable = values(right)
+        yield from (c for c in candidates if c[1] in reachable)
 
 
 def _solve(
@@ -90,11 +90,10 @@ def _solve(
         return memo[nums, goal]
     found: set[N] = set()
     for left, right in splits(nums):
-        others = values(right)
         for x in values(left):
-            for operator, y, swapped in _partners(x, others, goal):
-                a = _solve(left, x, leaf, join, ordered=ordered, memo=memo)
+            for operator, y, swapped in _partners(x, right, goal):
                 b = _solve(right, y, leaf, join, ordered=ordered, memo=memo)
+                a = _solve(left, x, leaf, join, ordered=ordered, memo=memo) if b else b
                 for u, v in product(a, b):
                     found.add(join(operator, v, u) if swapped else join(operator, u, v))
                     if ordered and operator in "+*":

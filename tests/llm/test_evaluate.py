@@ -62,7 +62,7 @@ def config(out: Path, **changes: Any) -> Evaluation:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Every result file; not the note of how the run was begun, not what a kill left half written."""
+    """The result files; not the note of how it was begun, not what a kill left half written."""
     return {
         p.relative_to(folder).as_posix(): p.read_bytes()
         for p in sorted(folder.rglob("*"))

@@ -45,10 +45,22 @@ def test_curves_are_means_over_all_subsets(answers: list[str | None]) -> None:
         )
 
 
+@pytest.mark.parametrize("n", [1, 5, 64, 300])
+def test_the_curve_is_the_estimator_of_the_theory_at_every_k(n: int) -> None:
+    from diffsmooth.theory.passk import pass_at_k
+
+    counts = sorted({0, 1, n // 3, n - 1, n})
+    curve = pass_curve(n, counts, range(1, n + 1))
+    for k in range(1, n + 1):
+        assert curve[:, k - 1] == pytest.approx(pass_at_k(n, counts, k), rel=1e-12, abs=1e-15)
+
+
 def test_ks_outside_the_samples_are_refused() -> None:
     for k in (0, 5):
         with pytest.raises(ValueError, match="allowed: 1 to samples = 4"):
             pass_curve(4, [1], [k])
+    with pytest.raises(ValueError, match="allowed: 0 to samples = 4"):
+        pass_curve(4, [5], [1])
 
 
 def test_entropy() -> None:

@@ -202,6 +202,16 @@ def test_six_numbers_all_solutions_are_right_and_distinct() -> None:
     assert all(check(puzzle, text).correct and canonical(text) == text for text in found[::97])
 
 
+@pytest.mark.parametrize("count, puzzles", [(5, 60), (6, 6)])
+def test_the_expression_a_puzzle_was_drawn_by_is_among_its_solutions(
+    count: int, puzzles: int
+) -> None:
+    law = Generator(min_numbers=count, max_numbers=count, low=0, high=20, max_target=50)
+    for puzzle in itertools.islice(law.stream("train", 11), puzzles):
+        assert puzzle.solution is not None
+        assert canonical(puzzle.solution) in solutions(puzzle)
+
+
 def test_multiplicity_counts_as_asked() -> None:
     puzzle = Puzzle((1, 2, 3), 7)
     assert solutions(puzzle) == ("3*2+1",)
