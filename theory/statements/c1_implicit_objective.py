@@ -212,7 +212,7 @@ def _library(claim: ImplicitObjective, budget: Budget) -> Outcome:
 
     from diffsmooth.theory.gradients import smoothing_gradient
     from diffsmooth.theory.policy import Policy
-    from diffsmooth.theory.rules import DrGRPO, Reinforce, Smoothed, SmoothingTerm
+    from diffsmooth.theory.rules import GRPO, DrGRPO, Reinforce, Smoothed, SmoothingTerm
     from diffsmooth.theory.verify import random
 
     def margin(instance: tuple[WeightedPolicy, float, float]) -> tuple[float, float]:
@@ -229,8 +229,18 @@ def _library(claim: ImplicitObjective, budget: Budget) -> Outcome:
             smoothing_gradient(policy, g_p, g_n, centred=False),
         ]
         worst = max(float(np.abs(x - expected).max()) for x in found)
-        # Each entry sums at most B products pi_i A_i with |A_i| <= 1 + (g_p + g_n) |log pi_i|.
-        size = (1 + g_p + g_n) * (1 + float(np.abs(logits).max()))
+        # The other forms have no J; there the library must say what the rules say.
+        centred = SmoothingTerm(g_p, g_n, centring="correct")
+        for base, standardised in ((DrGRPO(), False), (GRPO(eps=0), True)):
+            for form in (term, centred):
+                tabular = smoothing_gradient(
+                    policy, g_p, g_n, centred=form is centred, standardised=standardised
+                )
+                by_rule = weighted.gradient(Smoothed(base, form)(batch))
+                worst = max(worst, float(np.abs(tabular - by_rule).max()))
+        # Each entry sums at most B products pi_i A_i with |A_i| <= 1 + (g_p + g_n) |log pi_i|, or
+        # 1/sqrt(C (1-C)) <= B in place of 1.
+        size = (1 + g_p + g_n) * (1 + float(np.abs(logits).max())) + weighted.rows.size
         return -worst, 8 * (weighted.rows.size + 8) * EPS * size
 
     return random.for_all(

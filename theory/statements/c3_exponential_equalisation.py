@@ -200,12 +200,13 @@ def _library(claim: Equalisation, budget: Budget) -> Outcome:
         log_pi, correct = np.log(weighted.probs), weighted.correct
         c = float(weighted.probs[correct].sum())
         rates = {True: claim.correct(g_p, g_n, c), False: claim.incorrect(g_p, g_n, c)}
-        after = flows.natural_gradient_flow(
-            Policy.from_logits(log_pi, correct), g_p, g_n, t
-        ).log_probs
+        start_policy = Policy.from_logits(log_pi, correct)
+        after = flows.natural_gradient_flow(start_policy, g_p, g_n, t).log_probs
+        centred = flows.natural_gradient_flow(start_policy, g_p, 0.0, t, centred=True)
         literal = Smoothed(DrGRPO(), SmoothingTerm(g_p, g_n))(weighted.batch())
         advantage = weighted.advantages(literal)
-        worst = 0.0
+        # Centred, g_n = 0: logit C advances by t and nothing else.
+        worst = abs(float(centred.logit_C - start_policy.logit_C) - t)
         for part, rate in rates.items():
             where = correct == part
             start, end, a = log_pi[where], after[where], advantage[where]
@@ -225,6 +226,7 @@ def _library(claim: Equalisation, budget: Budget) -> Outcome:
         margin,
         budget,
         "library flow and rule objects",
+        examples=budget.examples // 3,
         show=lambda x: f"{x[0]}, g_p = {x[1]}, g_n = {x[2]}, t = {x[3]:.4g}",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -251,7 +251,8 @@ def _point(log_q: Vector, log_c: float, advantage: bool) -> tuple[Point, float, 
     return Point(k1, e, c, h - log_c, a), k1_error, e_error
 
 
-_FORMS = ("centred", "literal", "advantage-centred", "advantage")
+Form = Literal["centred", "literal", "advantage-centred", "advantage"]
+_FORMS: tuple[Form, ...] = ("centred", "literal", "advantage-centred", "advantage")
 
 
 def _library(claim: Thresholds, budget: Budget) -> Outcome:
@@ -297,6 +298,64 @@ def _library(claim: Thresholds, budget: Budget) -> Outcome:
     )
 
 
+def _flow(_: Thresholds, budget: Budget) -> Outcome:
+    """smoothing_flow against Runge-Kutta steps of theta' = pi (A - E_pi A), in every form."""
+    from hypothesis import strategies as st
+
+    from diffsmooth.theory.flows import smoothing_flow
+    from diffsmooth.theory.policy import Policy
+    from diffsmooth.theory.verify import random
+
+    correct = np.array([True, True, True, False, False])
+
+    def speed(z: Vector, form: str, g: float) -> Vector:
+        log_pi = z - np.logaddexp.reduce(z)
+        pi = np.exp(log_pi)
+        c = float(pi[:3].sum())
+        scale = (c * (1 - c)) ** -0.5 if form.startswith("advantage") else 1.0
+        surprisal = -log_pi[:3]
+        if "centred" in form:
+            surprisal = surprisal - float(pi[:3] @ surprisal) / c
+        a = np.concatenate([scale + g * surprisal, np.zeros(2)])
+        return np.asarray(pi * (a - float(pi @ a)))
+
+    def runge_kutta(z: Vector, steps: int, form: str, g: float) -> Vector:
+        h = 0.5 / steps
+        for _ in range(steps):
+            k1 = speed(z, form, g)
+            k2 = speed(z + h / 2 * k1, form, g)
+            k3 = speed(z + h / 2 * k2, form, g)
+            k4 = speed(z + h * k3, form, g)
+            z = z + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        return np.asarray(z - np.logaddexp.reduce(z))
+
+    def margin(instance: tuple[list[float], str, float]) -> tuple[float, float]:
+        logits, form, g = np.array(instance[0]), instance[1], instance[2]
+        found = smoothing_flow(
+            Policy.from_logits(logits, correct),
+            0.5,
+            g,
+            centred="centred" in form,
+            standardised=form.startswith("advantage"),
+        ).log_probs
+        fine, coarse = (runge_kutta(logits, n, form, g) for n in (16, 8))
+        # Order 4: the coarse path is 16 times as far off, so the difference bounds the fine error.
+        error = float(np.abs(fine - coarse).max())
+        return -float(np.abs(found - fine).max()), error + 1e-10
+
+    return random.for_all(
+        st.tuples(
+            st.lists(st.floats(-2, 2), min_size=5, max_size=5),
+            st.sampled_from(_FORMS),
+            st.floats(0.1, 2),
+        ),
+        margin,
+        budget,
+        "library flow in every form",
+        examples=budget.examples // 6,
+    )
+
+
 def _frequency(claim: Thresholds, budget: Budget) -> Outcome:
     """How often no literal strength works, over Gaussian-logit policies (99.9 % intervals)."""
     from scipy.stats import binomtest
@@ -304,12 +363,13 @@ def _frequency(claim: Thresholds, budget: Budget) -> Outcome:
     from diffsmooth.theory.critical import critical_strength
     from diffsmooth.theory.policy import Policy
 
-    count = 200_000 if budget.deep else 20_000
+    many, few = (400_000, 200_000) if budget.deep else (20_000, 5_000)
     found: list[str] = []
     inside = True
     ensembles = ((2, 2, 1.0), (2, 6, 1.0), (6, 2, 1.0), (8, 8, 1.0), (8, 8, 3.0))
     streams = np.random.SeedSequence(budget.seed).spawn(len(ensembles))
     for (m, n, sigma), stream in zip(ensembles, streams, strict=True):
+        count = many if (m, n, sigma) == ensembles[0] else few
         logits = sigma * np.random.default_rng(stream).standard_normal((count, m + n))
         correct = np.broadcast_to(np.arange(m + n) < m, logits.shape)
         literal = critical_strength(Policy.from_logits(logits, correct), form="literal")
@@ -328,7 +388,11 @@ def _frequency(claim: Thresholds, budget: Budget) -> Outcome:
 
 
 def _random(claim: Thresholds, budget: Budget) -> Outcome:
-    return together(lambda: _library(claim, budget), lambda: _frequency(claim, budget))
+    return together(
+        lambda: _library(claim, budget),
+        lambda: _flow(claim, budget),
+        lambda: _frequency(claim, budget),
+    )
 
 
 def _adversarial(claim: Thresholds, budget: Budget) -> Outcome:

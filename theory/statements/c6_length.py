@@ -198,7 +198,7 @@ def _library(claim: LengthLaw, budget: Budget) -> Outcome:
     """theory.length and the rules: the root, the laws, and a constant term at the fixed point."""
     from hypothesis import strategies as st
 
-    from diffsmooth.theory import length
+    from diffsmooth.theory.length import fixed_point
     from diffsmooth.theory.verify import random
 
     def margin(instance: tuple[list[int], int]) -> tuple[float, float]:
@@ -211,7 +211,7 @@ def _library(claim: LengthLaw, budget: Budget) -> Outcome:
             ("sum", np.ones(size)),
         ]
         for reduction, weights in forms:
-            log_pi, lam = _fixed_point(length, lengths, c, reduction)
+            log_pi, lam = fixed_point(lengths, reduction, c)
             worst = max(worst, abs(math.expm1(log_sum(log_pi) - math.log(claim.total(c)))))
             worst = max(worst, float(np.abs(log_pi / weights + lam).max()) / (1 + abs(lam)))
             worst = max(worst, _spread_of_term(log_pi, lengths, reduction) / (1 + abs(lam)))
@@ -226,11 +226,6 @@ def _library(claim: LengthLaw, budget: Budget) -> Outcome:
         "library fixed points and the rule's term there",
         show=lambda x: f"lengths {x[0]}, C = {x[1]}/9",
     )
-
-
-def _fixed_point(length: Any, lengths: Any, c: float, reduction: str) -> tuple[Vector, float]:
-    log_pi, lam = length.fixed_point(lengths, reduction, c)
-    return np.asarray(log_pi), float(lam)
 
 
 def _spread_of_term(log_pi: Vector, lengths: Any, reduction: Any) -> float:

@@ -153,9 +153,9 @@ def _rules(claim: OneKind, budget: Budget) -> Outcome:
     from diffsmooth.theory.rules import GRPO, GroupBatch, Smoothed, SmoothingTerm
     from diffsmooth.theory.verify import random
 
-    row = st.tuples(st.integers(0, 2), st.booleans(), st.integers(-80, 0))
+    row = st.tuples(st.integers(0, 2), st.booleans(), st.integers(-80, 0), st.integers(1, 3))
 
-    def margin(instance: tuple[list[tuple[int, bool, int]], float]) -> tuple[float, float]:
+    def margin(instance: tuple[list[tuple[int, bool, int, int]], float]) -> tuple[float, float]:
         rows, g = instance
         group, correct = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
         logps = np.array([r[2] / 8 for r in rows])
@@ -166,7 +166,7 @@ def _rules(claim: OneKind, budget: Budget) -> Outcome:
         literal = Smoothed(GRPO(), SmoothingTerm(g, g))(batch)
         centred = Smoothed(GRPO(), SmoothingTerm(g, 0.0, centring="correct"))(batch)
         dropped = Smoothed(GRPO(), SmoothingTerm(g, g, one_kind="drop"))(batch)
-        worst = 0.0
+        worst = _tokens(batch, g, [r[3] for r in rows], literal - grpo)
         for kind, mean in ((0, claim.literal_correct), (1, claim.literal_wrong)):
             where = group == kind
             if not where.any():
@@ -198,8 +198,36 @@ def _rules(claim: OneKind, budget: Budget) -> Outcome:
         margin,
         budget,
         "three prompts in one batch",
-        show=lambda x: f"(prompt, correct, 8 log pi) {x[0]}, g = {x[1]}",
+        show=lambda x: f"(prompt, correct, 8 log pi, tokens) {x[0]}, g = {x[1]}",
     )
+
+
+def _tokens(batch: Any, g: float, lengths: list[int], literal: Any) -> float:
+    """Token form: its sum is the sequence term; centred, a prompt's correct tokens sum to 0."""
+    from diffsmooth.theory.rules import SmoothingTerm
+
+    size = np.array(lengths)
+    mask = np.arange(3)[None, :] < size[:, None]
+    # Unequal tokens: the first carries what the others lack; masked ones must not count.
+    logps = np.where(mask, (batch.logps / (2 * size))[:, None], -50.0)
+    logps[:, 0] += batch.logps / 2
+    tokens = replace(batch, logps=logps, mask=mask)
+    plain = SmoothingTerm(g, g, "token")(tokens)
+    centred = SmoothingTerm(g, 0.0, "token", centring="correct")(tokens)
+    dropped = SmoothingTerm(g, g, "token", one_kind="drop")(tokens)
+    one_kind = batch.group < 2
+    worst = max(
+        float(np.abs(plain.sum(axis=1) - literal).max()),
+        float(np.abs(plain[~mask]).max(initial=0.0)),
+        float(np.abs(dropped[one_kind]).max(initial=0.0)),
+    )
+    for prompt in set(batch.group.tolist()):
+        right = (batch.group == prompt) & batch.correct
+        if right.any():
+            moved = centred[right][mask[right]]
+            l_t = logps[right][mask[right]]
+            worst = max(worst, float(np.abs(moved + g * (l_t - l_t.mean())).max()))
+    return max(worst, float(np.abs(centred[~batch.correct]).max(initial=0.0)))
 
 
 STATEMENT = Statement(

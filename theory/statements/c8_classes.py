@@ -268,6 +268,7 @@ def _rule(claim: Quotient, budget: Budget) -> Outcome:
     """The quotient rule on exactly weighted groups: class log-odds and wordings; the library."""
     from hypothesis import strategies as st
 
+    from diffsmooth.theory.classes import class_log_masses, log_share_bias
     from diffsmooth.theory.rules import DrGRPO, Smoothed, SmoothingTerm
     from diffsmooth.theory.verify import random
 
@@ -293,6 +294,16 @@ def _rule(claim: Quotient, budget: Budget) -> Outcome:
         c_mass = float(weighted.probs[right].sum())
         worst = max(worst, abs(mean - (1 - c_mass)))
         worst = max(worst, float(np.abs(advantage[~right] + c_mass).max()))
+        found = np.exp(class_log_masses(np.log(q), labels, 3))
+        worst = max(worst, float(np.abs(found[labels] - mass).max()), abs(found.sum() - 1))
+        share, n = float(mass[0]), int(sum(weighted.counts[: weighted.successes]))
+        bias = log_share_bias(share, n)
+        worst = max(
+            worst,
+            abs(bias - float(_log_share(share, n, math.log)) + math.log(share)),
+            math.log(claim.lower(share, n)) - bias,
+            bias - math.log(claim.upper(share, n)),
+        )
         return -worst, 16 * (weighted.rows.size + 8) * EPS * (1 + g) * (1 + math.log(100))
 
     return random.for_all(
