@@ -35,8 +35,8 @@ class Claim:
     reinforced: Formula = lambda b, n: 1 - (1 - b) ** n
     bias: Formula = lambda b_i, b_j, n: (1 - b_j) ** n - (1 - b_i) ** n
     growth: Formula = lambda b_i, b_j, x, y: b_i * y - b_j * x
-    peak: Formula = lambda b_i, b_j, log: log(log(1 - b_i) / log(1 - b_j)) / log(
-        (1 - b_j) / (1 - b_i)
+    peak: Formula = lambda b_i, b_j, log: (
+        log(log(1 - b_i) / log(1 - b_j)) / log((1 - b_j) / (1 - b_i))
     )
 
 
@@ -187,10 +187,13 @@ def draw(axes: Axes) -> None:
 
     n = np.geomspace(1, 1000, 200)
     for b_i, b_j, colour, dash in (
-        (0.2, 0.1, "#0072B2", "-"), (0.2, 0.01, "#D55E00", "--"), (0.02, 0.01, "#009E73", "-."),
+        (0.2, 0.1, "#0072B2", "-"),
+        (0.2, 0.01, "#D55E00", "--"),
+        (0.02, 0.01, "#009E73", "-."),
     ):
-        axes.semilogx(n, CLAIM.bias(b_i, b_j, n), color=colour, ls=dash,
-                      label=f"$b_i={b_i}$, $b_j={b_j}$")
+        axes.semilogx(
+            n, CLAIM.bias(b_i, b_j, n), color=colour, ls=dash, label=f"$b_i={b_i}$, $b_j={b_j}$"
+        )
     axes.set_xlabel("answers drawn, n")
     axes.set_ylabel(r"$\beta\;\times$ expected change of log-odds")
     axes.legend()
@@ -219,8 +222,11 @@ STATEMENT = Statement(
     methods=(
         Method("symbolic", "any number of draws n (induction), any b_i, b_j", check_symbolic),
         Method("smt", "any n (induction step), any number of trajectories", check_smt),
-        Method("exact", "n <= 4 (6 under --deep), all b_i, b_j, any number of other trajectories",
-               check_exact),
+        Method(
+            "exact",
+            "n <= 4 (6 under --deep), all b_i, b_j, any number of other trajectories",
+            check_exact,
+        ),
         Method("random", "library, n = 3, 2 to 6 trajectories", check_random),
     ),
     mutants=(

@@ -65,9 +65,7 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
         c = pair.correctness
         change = eta * (pair.slope(c, pair.w_i) - pair.slope(c, pair.w_j))
         name = "log-odds on S" if correct else "log-odds on F"
-        steps[name] = sp.cancel(
-            change - formula(eta, c, pair.prob(pair.w_i), pair.prob(pair.w_j))
-        )
+        steps[name] = sp.cancel(change - formula(eta, c, pair.prob(pair.w_i), pair.prob(pair.w_j)))
         symbols += pair.symbols
     # log z >= 2 (z - 1)/(z + 1) for z >= 1: equal at 1, and the difference has this slope >= 0.
     z = sp.Symbol("z", positive=True)
@@ -243,7 +241,9 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "any number of trajectories (others lumped), all weights", check_symbolic),
+        Method(
+            "symbolic", "any number of trajectories (others lumped), all weights", check_symbolic
+        ),
         Method("smt", "any number of trajectories, all eta > 0, exp(1/beta) > 1", check_smt),
         Method("exact", "17 rational policies with 2 to 7 trajectories, every pair", check_exact),
         Method("random", "library, 2 to 12 trajectories, eta in [.01, 10]", check_random),

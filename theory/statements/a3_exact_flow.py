@@ -51,11 +51,11 @@ class Claim:
 
     correct: Formula = lambda u, c: u - c
     incorrect: Formula = lambda u, d: u + d
-    c_speed: Formula = lambda C, W: (1 - C) / W  # noqa: N803 - theory.md's letters
-    d_speed: Formula = lambda C, W: C / W  # noqa: N803
-    gain_rate: Formula = lambda C, s_q, s_f: C**2 * (1 - C) ** 2 * (s_q + s_f)  # noqa: N803
+    c_speed: Formula = lambda C, W: (1 - C) / W
+    d_speed: Formula = lambda C, W: C / W
+    gain_rate: Formula = lambda C, s_q, s_f: C**2 * (1 - C) ** 2 * (s_q + s_f)
     trailing: Formula = lambda u_1, u_i, c: (u_1 - c) / (u_i - u_1)
-    failing: Formula = lambda u_1, c, W_F: (u_1 - c) * W_F  # noqa: N803
+    failing: Formula = lambda u_1, c, W_F: (u_1 - c) * W_F
 
 
 CLAIM = Claim()
@@ -105,7 +105,7 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
     from diffsmooth.theory.verify import smt
 
     u, v, s, t, w_f = z3.Reals("u v s t W_F")
-    later = [0 <= s, s < t]
+    later = [s >= 0, s < t]
     live = [claim.correct(u, t) > 0, claim.correct(v, t) > 0]
     on_s = (claim.correct(u, s), claim.correct(u, t), claim.correct(v, s), claim.correct(v, t))
     on_f = (claim.incorrect(u, s), claim.incorrect(u, t))
@@ -126,13 +126,13 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
         ),
         bottom_mass_grows,
         lambda: smt.prove(
-            [u > 0, v > u, 0 <= t, u > t, claim.correct(u, t) > 0, claim.correct(v, t) > 0],
+            [u > 0, v > u, t >= 0, u > t, claim.correct(u, t) > 0, claim.correct(v, t) > 0],
             claim.correct(u, t) <= claim.trailing(u, v, t) * claim.correct(v, t),
             "a trailing trajectory falls behind the leader at least so far",
         ),
         lambda: smt.prove(
             # W_S >= 1/(u_1 - c) and W_F(t) <= W_F; 1 - C = W_F/(W_S + W_F).
-            [u > 0, 0 <= t, u > t, w_f > 0, v * claim.correct(u, t) >= 1, s > 0, s <= w_f],
+            [u > 0, t >= 0, u > t, w_f > 0, v * claim.correct(u, t) >= 1, s > 0, s <= w_f],
             s <= claim.failing(u, t, w_f) * (v + s),
             "1 - C is bounded by what is left of the leader's reciprocal",
         ),
@@ -167,9 +167,7 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
         flatter = [a - b for a, b in zip(before, after, strict=True)]
         q = [1 / claim.correct(x, then) for x in u]
         bound = [
-            claim.trailing(u[0], x, then) - w / q[0]
-            for x, w in zip(u, q, strict=True)
-            if x > u[0]
+            claim.trailing(u[0], x, then) - w / q[0] for x, w in zip(u, q, strict=True) if x > u[0]
         ]
         return sharper + flatter + bound
 
@@ -286,8 +284,11 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "any number of trajectories (others lumped, or formal moments)",
-               check_symbolic),
+        Method(
+            "symbolic",
+            "any number of trajectories (others lumped, or formal moments)",
+            check_symbolic,
+        ),
         Method("smt", "any number of trajectories (pairs and lumps), all times", check_smt),
         Method("exact", "8 rational flows, parts of 1 to 6 trajectories", check_exact),
         Method("random", "library, 2 to 12 trajectories, t in [.05, 4]", check_random),
@@ -310,12 +311,12 @@ STATEMENT = Statement(
         ),
         Mutant(
             "correctness grows by C (1-C) as under the natural gradient",
-            replace(CLAIM, gain_rate=lambda C, s_q, s_f: C * (1 - C)),  # noqa: N803
+            replace(CLAIM, gain_rate=lambda C, s_q, s_f: C * (1 - C)),
             by="symbolic",
         ),
         Mutant(
             "c and d run at the same speed",
-            replace(CLAIM, c_speed=lambda C, W: C / W),  # noqa: N803
+            replace(CLAIM, c_speed=lambda C, W: C / W),
             by="symbolic",
         ),
     ),

@@ -33,9 +33,9 @@ Formula = Callable[..., Any]
 class Claim:
     """The two speeds; s is sum q^2 and cov is Cov_q(log q, q)."""
 
-    law_speed: Formula = lambda C, q, s: C * (1 - C) * q * (q - s)  # noqa: N803 - theory.md's letters
-    entropy_speed: Formula = lambda C, cov: -C * (1 - C) * cov  # noqa: N803
-    log_odds_speed: Formula = lambda C, x, y: C * (1 - C) * (x - y)  # noqa: N803
+    law_speed: Formula = lambda C, q, s: C * (1 - C) * q * (q - s)
+    entropy_speed: Formula = lambda C, cov: -C * (1 - C) * cov
+    log_odds_speed: Formula = lambda C, x, y: C * (1 - C) * (x - y)
 
 
 CLAIM = Claim()
@@ -63,9 +63,7 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
     steps = {
         "dq/dt": sp.expand(speed - claim.law_speed(c, x, q.mean(x))),
         "dH/dt": sp.expand(entropy - claim.entropy_speed(c, covariance)),
-        "covariance by pairs": sp.expand(
-            q.pair((x2, l2), (x - x2) * (l - l2)) - 2 * covariance
-        ),
+        "covariance by pairs": sp.expand(q.pair((x2, l2), (x - x2) * (l - l2)) - 2 * covariance),
         "log-odds": sp.cancel(
             odds - claim.log_odds_speed(big_c, pair.w_i / share, pair.w_j / share)
         ),
@@ -258,32 +256,35 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "any number of trajectories (formal moments; others lumped)",
-               check_symbolic),
+        Method(
+            "symbolic", "any number of trajectories (formal moments; others lumped)", check_symbolic
+        ),
         Method("smt", "any number of trajectories (pairs and lumps)", check_smt),
         Method("exact", "9 rational laws, 1 to 7 correct trajectories", check_exact),
-        Method("random", "library, 2 to 12 trajectories, along the flow up to t = 20", check_random),
+        Method(
+            "random", "library, 2 to 12 trajectories, along the flow up to t = 20", check_random
+        ),
         Method("adversarial", "4 correct trajectories, C = 1/2", check_adversarial),
     ),
     mutants=(
         Mutant(
             "entropy rises",
-            replace(CLAIM, entropy_speed=lambda C, cov: C * (1 - C) * cov),  # noqa: N803
+            replace(CLAIM, entropy_speed=lambda C, cov: C * (1 - C) * cov),
             by=("symbolic", "smt", "exact", "random", "adversarial"),
         ),
         Mutant(
             "q is compared with 1 instead of sum q^2",
-            replace(CLAIM, law_speed=lambda C, q, s: C * (1 - C) * q * (q - 1)),  # noqa: N803
+            replace(CLAIM, law_speed=lambda C, q, s: C * (1 - C) * q * (q - 1)),
             by=("symbolic", "smt", "exact", "random"),
         ),
         Mutant(
             "the speed lacks the factor C",
-            replace(CLAIM, law_speed=lambda C, q, s: (1 - C) * q * (q - s)),  # noqa: N803
+            replace(CLAIM, law_speed=lambda C, q, s: (1 - C) * q * (q - s)),
             by=("symbolic", "exact", "random"),
         ),
         Mutant(
             "log-odds stand still, as under the natural gradient",
-            replace(CLAIM, log_odds_speed=lambda C, x, y: 0 * x),  # noqa: N803
+            replace(CLAIM, log_odds_speed=lambda C, x, y: 0 * x),
             by=("symbolic", "smt"),
         ),
     ),

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from diffsmooth.theory.statements._softmax import Lumped
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS, LogitBase, logit_bases
 from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
@@ -153,7 +152,9 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         for moved in (natural_gradient_flow(policy, 0.0, 0.0, time), vanilla(policy, 1 / time)):
             speed = float(claim.logit_speed(float(policy.C)))
             pi = np.exp(np.asarray(policy.log_probs))
-            drift = np.array([float(claim.velocity(int(m), p)) for m, p in zip(mask, pi, strict=True)])
+            drift = np.array(
+                [float(claim.velocity(int(m), p)) for m, p in zip(mask, pi, strict=True)]
+            )
             # log-odds against the first trajectory of the same part
             for part in (mask, ~mask):
                 before = np.asarray(policy.log_probs)[part]
@@ -194,7 +195,9 @@ def draw(axes: Axes) -> None:
         axes.plot(
             [float(p.C) for p in path],
             [float(diversity.shannon(p.log_q)) for p in path],
-            color=colour, ls=dash, label=name,
+            color=colour,
+            ls=dash,
+            label=name,
         )
     axes.set_xlabel("correctness C")
     axes.set_ylabel("entropy H(q) (nats)")

@@ -36,9 +36,9 @@ class Claim:
     clock(g, C): the factor on grad C, g = E[weight]; the limits bound the clock from both sides.
     """
 
-    weight: Formula = lambda k, G, root: root / G  # noqa: N803 - theory.md's letters
-    clock: Formula = lambda g, C: g / (C * (1 - C))  # noqa: N803
-    lower: Formula = lambda G: 2 * (1 - Fraction(1, 1) / G)  # noqa: N803
+    weight: Formula = lambda k, G, root: root / G
+    clock: Formula = lambda g, C: g / (C * (1 - C))
+    lower: Formula = lambda G: 2 * (1 - Fraction(1, 1) / G)
     ceiling: Formula = lambda variance: variance  # the square of g is at most C (1-C)
 
 
@@ -105,8 +105,16 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
         ),
         lambda: smt.prove(
             # The tangent at t = sqrt(v): 2 t g <= v + E y.
-            [c > 0, c < 1, n >= 2, t > 0, t * t == c * (1 - c), g > 0,
-             mean_y == t * t * (1 - 1 / n), 2 * t * g <= t * t + mean_y],
+            [
+                c > 0,
+                c < 1,
+                n >= 2,
+                t > 0,
+                t * t == c * (1 - c),
+                g > 0,
+                mean_y == t * t * (1 - 1 / n),
+                2 * t * g <= t * t + mean_y,
+            ],
             [g * g < claim.ceiling(t * t), claim.clock(g, c) * t < 1],
             "upper bound of the clock",
         ),
@@ -141,9 +149,7 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
         for k in range(1, size):
             chance = comb(size, k) * c**k * (1 - c) ** (size - k)
             factor = claim.clock(chance * claim.weight(k, size, Fraction(1)), c)
-            out += [
-                found[k][i] - factor * pi[i] * ((i < successes) - c) for i in range(len(pi))
-            ]
+            out += [found[k][i] - factor * pi[i] * ((i < successes) - c) for i in range(len(pi))]
         return out
 
     instances = [
@@ -165,7 +171,9 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
 
     def formula(c: float, size: int) -> float:
         g = sum(
-            comb(size, k) * c**k * (1 - c) ** (size - k)
+            comb(size, k)
+            * c**k
+            * (1 - c) ** (size - k)
             * claim.weight(k, size, float(np.sqrt(k * (size - k))))
             for k in range(size + 1)
         )
@@ -181,9 +189,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         delta = (base.spread + logits.size + 8) * EPS / min(c, 1 - c)
         bound = 16 * size * (size + 1) * delta * clock
         library = abs(float(grpo_clock(c, size)) - clock)
-        ends = max(
-            float(claim.lower(size)) - clock, clock - 1 / float(np.sqrt(c * (1 - c)))
-        )
+        ends = max(float(claim.lower(size)) - clock, clock - 1 / float(np.sqrt(c * (1 - c))))
         draws = np.array(list(product(range(logits.size), repeat=3)))
         rows = draws.ravel()
         batch = GroupBatch(
@@ -218,8 +224,9 @@ def draw(axes: Axes) -> None:
 
     c = np.linspace(0.01, 0.99, 199)
     for size, colour, dash in ((2, "#D55E00", ":"), (8, "#009E73", "-."), (64, "#CC79A7", "--")):
-        axes.plot(c, [float(grpo_clock(x, size)) for x in c], color=colour, ls=dash,
-                  label=f"G = {size}")
+        axes.plot(
+            c, [float(grpo_clock(x, size)) for x in c], color=colour, ls=dash, label=f"G = {size}"
+        )
     axes.plot(c, 1 / np.sqrt(c * (1 - c)), color="black", label=r"$G\to\infty$")
     axes.set_xlabel("correctness C")
     axes.set_ylabel("clock: GRPO gradient over grad C")
@@ -252,17 +259,17 @@ STATEMENT = Statement(
     mutants=(
         Mutant(
             "the weight is the variance k (G-k)/G^2",
-            replace(CLAIM, weight=lambda k, G, root: root * root / G**2),  # noqa: N803
+            replace(CLAIM, weight=lambda k, G, root: root * root / G**2),
             by=("symbolic", "exact", "random"),
         ),
         Mutant(
             "the clock lacks the incorrect answers' half",
-            replace(CLAIM, clock=lambda g, C: g / C),  # noqa: N803
+            replace(CLAIM, clock=lambda g, C: g / C),
             by=("symbolic", "smt", "exact", "random"),
         ),
         Mutant(
             "the lower bound is 2 for every G",
-            replace(CLAIM, lower=lambda G: 2 + 0 * G),  # noqa: N803
+            replace(CLAIM, lower=lambda G: 2 + 0 * G),
             by=("smt", "random"),
         ),
         Mutant(

@@ -40,7 +40,7 @@ class Claim:
     factor(k, i): the stable form multiplies 1 - factor over i = n-c+1 .. n.
     """
 
-    value: Formula = lambda C, k: 1 - (1 - C) ** k  # noqa: N803 - theory.md's letters
+    value: Formula = lambda C, k: 1 - (1 - C) ** k
     estimate: Formula = lambda n, c, k: 1 - Fraction(comb(n - c, k), comb(n, k))
     variance: Formula = _variance
     factor: Formula = lambda k, i: k / i
@@ -72,15 +72,11 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
     }
     # The binomial theorem for the remaining sum, at given n - k.
     for rest in range(5):
-        total = sum(
-            comb(rest, i) * big_c**i * (1 - big_c) ** (rest - i) for i in range(rest + 1)
-        )
+        total = sum(comb(rest, i) * big_c**i * (1 - big_c) ** (rest - i) for i in range(rest + 1))
         steps[f"sum over n - k = {rest}"] = sp.expand(
             1 - total * (1 - big_c) ** 3 - claim.value(big_c, 3)
         )
-    return symbolic.zero(
-        steps, [n, c, k, big_c], "estimate", where=lambda p: p[n] > p[c] + p[k]
-    )
+    return symbolic.zero(steps, [n, c, k, big_c], "estimate", where=lambda p: p[n] > p[c] + p[k])
 
 
 def check_exact(claim: Claim, budget: Budget) -> Outcome:
@@ -90,7 +86,7 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
     top = 10 if budget.deep else 6
 
     def moments(n: int, k: int) -> Callable[[], Outcome]:
-        def residual(C: Fraction) -> list[Fraction]:  # noqa: N803
+        def residual(C: Fraction) -> list[Fraction]:
             mean = square = Fraction(0)
             for c in range(n + 1):
                 chance = comb(n, c) * C**c * (1 - C) ** (n - c)
@@ -125,8 +121,11 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
     )
     if whole.verdict == "refuted":
         return whole
-    return Outcome(whole.verdict, f"mean and variance as polynomials in C, n <= {top}; subsets; "
-                   "no estimate from n < k", 0.0)
+    return Outcome(
+        whole.verdict,
+        f"mean and variance as polynomials in C, n <= {top}; subsets; no estimate from n < k",
+        0.0,
+    )
 
 
 def check_smt(claim: Claim, budget: Budget) -> Outcome:
@@ -138,7 +137,7 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
     n, c, j, k, i = z3.Reals("n c j k i")
     return together(
         lambda: smt.prove(
-            [n >= 1, 0 <= c, c <= n, 0 <= j, j <= n - 1],
+            [n >= 1, c >= 0, c <= n, j >= 0, j <= n - 1],
             (n - c - j) * n <= (n - c) * (n - j),
             "(n-c-j)/(n-j) <= (n-c)/n: each factor of C(n-c,k)/C(n,k) is at most the plug-in's",
         ),
@@ -214,8 +213,9 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "all n, c, k (binomial identities; sums for n - k <= 4)",
-               check_symbolic),
+        Method(
+            "symbolic", "all n, c, k (binomial identities; sums for n - k <= 4)", check_symbolic
+        ),
         Method("exact", "n <= 6 (10 under --deep), all k <= n, all C", check_exact),
         Method("smt", "all n, c, k (factor by factor)", check_smt),
         Method("random", "library, n <= 60", check_random),
@@ -228,9 +228,7 @@ STATEMENT = Statement(
         ),
         Mutant(
             "the variance as if all subsets were independent",
-            replace(
-                CLAIM, variance=lambda n, k, fail: (fail**k - fail ** (2 * k)) / comb(n, k)
-            ),
+            replace(CLAIM, variance=lambda n, k, fail: (fail**k - fail ** (2 * k)) / comb(n, k)),
             by=("exact", "random"),
         ),
         Mutant(
@@ -240,7 +238,7 @@ STATEMENT = Statement(
         ),
         Mutant(
             "pass@k is k C",
-            replace(CLAIM, value=lambda C, k: k * C),  # noqa: N803
+            replace(CLAIM, value=lambda C, k: k * C),
             by=("symbolic", "exact", "random"),
         ),
     ),

@@ -36,9 +36,9 @@ class Claim:
     lower(k, y, var), upper(k, var): bounds on the deficit.
     """
 
-    value: Formula = lambda C, k: 1 - (1 - C) ** k  # noqa: N803 - theory.md's letters
+    value: Formula = lambda C, k: 1 - (1 - C) ** k
     quotient: Formula = _quotient
-    grow: Formula = lambda k, Q, x, y: x * Q + k * y ** (k - 1)  # noqa: N803
+    grow: Formula = lambda k, Q, x, y: x * Q + k * y ** (k - 1)
     lower: Formula = lambda k, y, var: (k - 1) * y ** (k - 2) * var
     upper: Formula = lambda k, var: var * k * (k - 1) / 2
 
@@ -68,9 +68,7 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
         "induction": sp.simplify(
             sp.expand((at_next.subs(power, solved) - (x - y) ** 2 * claim.grow(k, q, x, y)) / y**k)
         ),
-        "remainder is x^k - y^k - k y^(k-1)(x-y)": sp.expand(
-            remainder(k) - at_k.subs(power, x**k)
-        ),
+        "remainder is x^k - y^k - k y^(k-1)(x-y)": sp.expand(remainder(k) - at_k.subs(power, x**k)),
     }
     for n in range(2, 8):
         steps[f"k = {n}"] = sp.expand(remainder(n) - (x - y) ** 2 * claim.quotient(n, x, y))
@@ -87,12 +85,12 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
     from diffsmooth.theory.verify import smt
 
     x, y, k, q, low, var, a, b, t = z3.Reals("x y k Q y_power var C1 C2 t")
-    unit = [0 <= x, x <= 1, 0 <= y, y <= 1]
+    unit = [x >= 0, x <= 1, y >= 0, y <= 1]
 
     def transfer(n: int) -> Callable[[], Outcome]:
         moved = claim.value(a + t, n) + claim.value(b - t, n)
         return lambda: smt.prove(
-            [0 <= a, a < b, b <= 1, 0 < t, t < b - a],
+            [a >= 0, a < b, b <= 1, t > 0, t < b - a],
             moved > claim.value(a, n) + claim.value(b, n),
             f"moving correctness from a solved to an unsolved prompt raises pass@{n}",
         )
@@ -101,7 +99,7 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
         lambda: smt.prove(unit, claim.quotient(2, x, y) == 1, "Q_2 = 1"),
         lambda: smt.prove(
             # y_power stands for y^(k-1) <= y^(k-2); from Q_k to Q_{k+1} = x Q_k + k y^(k-1).
-            [*unit, k >= 2, 0 <= low, low <= 1, q >= 0, q <= k * (k - 1) / 2],
+            [*unit, k >= 2, low >= 0, low <= 1, q >= 0, q <= k * (k - 1) / 2],
             [x * q + k * low >= k * low, x * q + k * low <= (k + 1) * k / 2],
             "k y^(k-1) <= Q_{k+1} <= k (k+1)/2",
         ),
@@ -186,9 +184,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         deficit = float(pass_at_k_exact(mean, k)) - float(library.mean())
         # A power of a number in [0, 1] with relative error eps, and a mean of them.
         bound = 8 * (k + rates.size + 4) * EPS
-        certificate = float(
-            np.mean((rates - mean) ** 2 * claim.quotient(k, 1 - rates, 1 - mean))
-        )
+        certificate = float(np.mean((rates - mean) ** 2 * claim.quotient(k, 1 - rates, 1 - mean)))
         slack = bound * (1 + k * k)
         return min(
             -float(np.abs(library - claim.value(rates, k)).max()) / bound,
@@ -215,8 +211,13 @@ def draw(axes: Axes) -> None:
         ((0.2, 0.8), "#009E73", "-.", "C = .2 or .8"),
         ((0.0, 1.0), "#D55E00", "--", "C = 0 or 1"),
     ):
-        axes.semilogx(k, np.mean([CLAIM.value(c, k) for c in rates], axis=0),
-                      color=colour, ls=dash, label=name)
+        axes.semilogx(
+            k,
+            np.mean([CLAIM.value(c, k) for c in rates], axis=0),
+            color=colour,
+            ls=dash,
+            label=name,
+        )
     axes.set_xlabel("k")
     axes.set_ylabel("pass@k at pass@1 = 0.5")
     axes.legend()
@@ -262,12 +263,12 @@ STATEMENT = Statement(
         ),
         Mutant(
             "pass@k is linear in C",
-            replace(CLAIM, value=lambda C, k: C * k),  # noqa: N803
+            replace(CLAIM, value=lambda C, k: C * k),
             by=("symbolic", "smt", "exact", "random"),
         ),
         Mutant(
             "the induction drops the factor k",
-            replace(CLAIM, grow=lambda k, Q, x, y: x * Q + y ** (k - 1)),  # noqa: N803
+            replace(CLAIM, grow=lambda k, Q, x, y: x * Q + y ** (k - 1)),
             by="symbolic",
         ),
     ),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Formula = Callable[..., Any]
 
 
-def _marginal(plus: Formula, minus: Formula, G: int, C: Any) -> Any:  # noqa: N803 - theory.md's letters
+def _marginal(plus: Formula, minus: Formula, G: int, C: Any) -> Any:
     return sum(
         comb(G - 1, m) * C**m * (1 - C) ** (G - 1 - m) * (plus(m + 1) - minus(m)) for m in range(G)
     )
@@ -44,14 +44,14 @@ def _marginal(plus: Formula, minus: Formula, G: int, C: Any) -> Any:  # noqa: N8
 
 #: u'(C) in closed form, for finite groups; K is the k of pass@k.
 CLOSED: dict[str, Formula] = {
-    "vanilla": lambda C, G, K: 1,  # noqa: N803
-    "dr-grpo": lambda C, G, K: 1 - Fraction(1, G),  # noqa: N803
-    "rloo": lambda C, G, K: 1,  # noqa: N803
-    "psr": lambda C, G, K: 1,  # noqa: N803
-    "nsr": lambda C, G, K: 1,  # noqa: N803
-    "w-reinforce": lambda C, G, K: Fraction(11, 10),  # noqa: N803
-    "maxrl": lambda C, G, K: sum((1 - C) ** j for j in range(G - 1)),  # noqa: N803
-    "pkpo": lambda C, G, K: K * (1 - C) ** (K - 1),  # noqa: N803
+    "vanilla": lambda C, G, K: 1,
+    "dr-grpo": lambda C, G, K: 1 - Fraction(1, G),
+    "rloo": lambda C, G, K: 1,
+    "psr": lambda C, G, K: 1,
+    "nsr": lambda C, G, K: 1,
+    "w-reinforce": lambda C, G, K: Fraction(11, 10),
+    "maxrl": lambda C, G, K: sum((1 - C) ** j for j in range(G - 1)),
+    "pkpo": lambda C, G, K: K * (1 - C) ** (K - 1),
 }
 
 
@@ -65,9 +65,9 @@ class Claim:
 
     marginal: Formula = _marginal
     closed: Mapping[str, Formula] = None  # type: ignore[assignment]
-    grpo_square: Formula = lambda n, G: 1 / (n * (G - n))  # noqa: N803
-    maxrl_step: Formula = lambda m, G: G / (m + 1)  # noqa: N803
-    focal_square: Formula = lambda n, G: (G - n) / n  # noqa: N803
+    grpo_square: Formula = lambda n, G: 1 / (n * (G - n))
+    maxrl_step: Formula = lambda m, G: G / (m + 1)
+    focal_square: Formula = lambda n, G: (G - n) / n
 
     def __post_init__(self) -> None:
         if self.closed is None:
@@ -77,7 +77,7 @@ class Claim:
 CLAIM = Claim()
 
 
-def rules(K: int = 2, exact: bool = False) -> dict[str, RewardOnly]:  # noqa: N803
+def rules(K: int = 2, exact: bool = False) -> dict[str, RewardOnly]:
     """Every reward-only rule, without the eps of implementations; groups of at least K + 1."""
     import sympy as sp
 
@@ -137,7 +137,9 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
         downs = sp.symbols(f"down0:{group}", real=True)
         # The definition, term by term, against the polynomial.
         defined = sum(
-            binom(group, j) * c**j * (1 - c) ** (group - j)
+            binom(group, j)
+            * c**j
+            * (1 - c) ** (group - j)
             * (
                 (sp.Rational(j, group) * ups[j - 1] / c if j else 0)
                 - (sp.Rational(group - j, group) * downs[j] / (1 - c) if j < group else 0)
@@ -159,10 +161,14 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
             sp.diff(claimed, c) - falling
         )
         # Advantages that add up to 0: A-(n) = -n A+(n)/(G - n), and 0 in groups of one kind.
-        balance = {down: -sp.Rational(j, group - j) * ups[j - 1] if j else 0
-                   for j, down in enumerate(downs)} | {ups[-1]: 0}
+        balance = {
+            down: -sp.Rational(j, group - j) * ups[j - 1] if j else 0
+            for j, down in enumerate(downs)
+        } | {ups[-1]: 0}
         mixed = sp.Rational(group - 1, group) * sum(
-            binom(group - 2, j - 1) * c ** (j - 1) * (1 - c) ** (group - 1 - j)
+            binom(group - 2, j - 1)
+            * c ** (j - 1)
+            * (1 - c) ** (group - 1 - j)
             * (ups[j - 1] - downs[j])
             for j in range(1, group)
         )
@@ -211,7 +217,7 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
     def closed(name: str, size: int, big_k: int) -> Callable[[], Outcome]:
         plus, minus = table(rules(big_k, exact=True)[name], size)
 
-        def residual(C: Fraction) -> Fraction:  # noqa: N803
+        def residual(C: Fraction) -> Fraction:
             claimed = claim.marginal(plus.__getitem__, minus.__getitem__, size, C)
             return Fraction(claimed - claim.closed[name](C, size, big_k))
 
@@ -235,8 +241,10 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
                 for i in range(len(pi)):
                     gradient[i] += chance * a / size * (int(i == y) - pi[i])
         slope = claim.marginal(plus.__getitem__, minus.__getitem__, size, c)
-        return [g - slope * p * ((i < successes) - c) for i, (g, p) in
-                enumerate(zip(gradient, pi, strict=True))]
+        return [
+            g - slope * p * ((i < successes) - c)
+            for i, (g, p) in enumerate(zip(gradient, pi, strict=True))
+        ]
 
     def squares(size: int) -> list[Fraction]:
         """GRPO and F-GRPO: gap A+ - A- squared, against the claimed shape of the coefficients."""
@@ -264,8 +272,12 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
     )
     if whole.verdict == "refuted":
         return whole
-    return Outcome(whole.verdict, f"{len(CLOSED)} rules in closed form as polynomials in C; "
-                   "all groups of 3 drawn; GRPO's and F-GRPO's coefficients", 0.0)
+    return Outcome(
+        whole.verdict,
+        f"{len(CLOSED)} rules in closed form as polynomials in C; "
+        "all groups of 3 drawn; GRPO's and F-GRPO's coefficients",
+        0.0,
+    )
 
 
 def check_smt(claim: Claim, budget: Budget) -> Outcome:
@@ -283,7 +295,8 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
             "MaxRL: coefficients G/(m+1) fall, m >= 1",
         ),
         lambda: smt.prove(
-            [size >= 2], size - 1 >= claim.maxrl_step(z3.RealVal(1), size),
+            [size >= 2],
+            size - 1 >= claim.maxrl_step(z3.RealVal(1), size),
             "MaxRL: the coefficient G - 1 at m = 0 is not below the next",
         ),
         lambda: smt.prove(
@@ -309,7 +322,7 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
             "Pass@k training, k >= 2: coefficients fall",
         ),
         lambda: smt.prove(
-            [0 < later, later < n, n < 1], 1 / (1 - later) < 1 / (1 - n), "1/(1-F) falls with F"
+            [later > 0, later < n, n < 1], 1 / (1 - later) < 1 / (1 - n), "1/(1-F) falls with F"
         ),
     )
 
@@ -379,7 +392,9 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         expected = claim.marginal(plus.__getitem__, minus.__getitem__, size, c)
         # Binomial weights: 2G roundings; the sum has G terms; c and 1 - c as given.
         bound = 16 * size * (size + 8) * EPS * largest
-        checks = [-abs(float(utilities.utility_derivative(rule, c, size)) - float(expected)) / bound]
+        checks = [
+            -abs(float(utilities.utility_derivative(rule, c, size)) - float(expected)) / bound
+        ]
         if name in claim.closed:
             closed = float(claim.closed[name](c, size, big_k))
             checks.append(-abs(float(expected) - closed) / bound)
@@ -446,14 +461,22 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "any number of trajectories (lumped), all G, k; sums for G = 2, 3, 5",
-               check_symbolic),
-        Method("exact", "8 rules in closed form, G in 3..5 (..7 deep), all C; groups of 3 drawn",
-               check_exact),
-        Method("smt", "curvature of MaxRL, F-GRPO, GRPO, Pass@k training: every group size",
-               check_smt),
-        Method("certified", "u'' at G = 8: C in [0, .95], [0, .49], [.51, 1], [0, 1]",
-               check_certified),
+        Method(
+            "symbolic",
+            "any number of trajectories (lumped), all G, k; sums for G = 2, 3, 5",
+            check_symbolic,
+        ),
+        Method(
+            "exact",
+            "8 rules in closed form, G in 3..5 (..7 deep), all C; groups of 3 drawn",
+            check_exact,
+        ),
+        Method(
+            "smt", "curvature of MaxRL, F-GRPO, GRPO, Pass@k training: every group size", check_smt
+        ),
+        Method(
+            "certified", "u'' at G = 8: C in [0, .95], [0, .49], [.51, 1], [0, 1]", check_certified
+        ),
         Method("random", "library, 11 rules, G in 2..12, C in [.01, .99]", check_random),
     ),
     mutants=(
@@ -461,7 +484,7 @@ STATEMENT = Statement(
             "a correct answer is not counted in its own group",
             replace(
                 CLAIM,
-                marginal=lambda plus, minus, G, C: sum(  # noqa: N803
+                marginal=lambda plus, minus, G, C: sum(
                     comb(G - 1, m) * C**m * (1 - C) ** (G - 1 - m) * (plus(m) - minus(m))
                     for m in range(G)
                 ),
@@ -472,7 +495,7 @@ STATEMENT = Statement(
             "incorrect answers push correctness up",
             replace(
                 CLAIM,
-                marginal=lambda plus, minus, G, C: sum(  # noqa: N803
+                marginal=lambda plus, minus, G, C: sum(
                     comb(G - 1, m) * C**m * (1 - C) ** (G - 1 - m) * (plus(m + 1) + minus(m))
                     for m in range(G)
                 ),
@@ -481,17 +504,17 @@ STATEMENT = Statement(
         ),
         Mutant(
             "Dr. GRPO is exactly vanilla",
-            replace(CLAIM, closed={**CLOSED, "dr-grpo": lambda C, G, K: 1}),  # noqa: N803
+            replace(CLAIM, closed={**CLOSED, "dr-grpo": lambda C, G, K: 1}),
             by=("exact", "random"),
         ),
         Mutant(
             "MaxRL maximises log C at every group size",
-            replace(CLAIM, closed={**CLOSED, "maxrl": lambda C, G, K: 1 / C}),  # noqa: N803
+            replace(CLAIM, closed={**CLOSED, "maxrl": lambda C, G, K: 1 / C}),
             by=("symbolic", "exact", "random"),
         ),
         Mutant(
             "GRPO's utility is concave",
-            replace(CLAIM, grpo_square=lambda n, G: (G - n) / n),  # noqa: N803
+            replace(CLAIM, grpo_square=lambda n, G: (G - n) / n),
             by=("exact", "smt"),
         ),
     ),

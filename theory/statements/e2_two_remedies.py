@@ -43,10 +43,10 @@ class Claim:
     """
 
     within: Any = 1
-    across: Formula = lambda H, log_c: H - log_c  # noqa: N803 - theory.md's letters
+    across: Formula = lambda H, log_c: H - log_c
     centred_within: Any = 1
-    utility: Formula = lambda C, log_c: C * (1 - log_c)  # noqa: N803
-    cost: Formula = lambda C, cov: -(1 - C) * C**2 * cov  # noqa: N803
+    utility: Formula = lambda C, log_c: C * (1 - log_c)
+    cost: Formula = lambda C, cov: -(1 - C) * C**2 * cov
 
 
 CLAIM = Claim()
@@ -91,9 +91,7 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
         steps[f"literal on {name}"] = _polynomial(
             literal - claim.within * c * slope_h - claim.across(h, log_c) * slope_c
         )
-        steps[f"centred on {name}"] = _polynomial(
-            centred - claim.centred_within * c * slope_h
-        )
+        steps[f"centred on {name}"] = _polynomial(centred - claim.centred_within * c * slope_h)
         symbols += [s for s in pair.symbols if s not in symbols]
     big_c, x, l = sp.symbols("C x l", positive=True)
     # One solution: H = 0, and the literal gradient is u'(C) grad C.
@@ -104,9 +102,7 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
     q = Law("q", (x, l))
     inner = -q.mean(big_c * x * (1 - big_c) * big_c * (l - q.mean(l)))
     steps["cost of the centred form"] = sp.expand(inner - claim.cost(big_c, q.covariance(x, l)))
-    return symbolic.zero(
-        steps, [*symbols, big_c, *(q.mean(e) for e in (x, l, x * l))], "gradients"
-    )
+    return symbolic.zero(steps, [*symbols, big_c, *(q.mean(e) for e in (x, l, x * l))], "gradients")
 
 
 def check_smt(claim: Claim, budget: Budget) -> Outcome:
@@ -128,7 +124,8 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
             "its marginal utility falls with C: concave",
         ),
         lambda: smt.prove(
-            [c > 0, c < 1, cov > 0], [claim.cost(c, cov) < 0, claim.cost(c, 0) == 0],
+            [c > 0, c < 1, cov > 0],
+            [claim.cost(c, cov) < 0, claim.cost(c, 0) == 0],
             "the centred form costs correctness unless q is uniform",
         ),
     )
@@ -232,9 +229,18 @@ def draw(axes: Axes) -> None:
     import numpy as np
 
     c = np.linspace(0.005, 1.0, 200)
-    for solutions, colour, dash in ((1, "#0072B2", "-"), (3, "#009E73", "-."), (10, "#D55E00", "--")):
-        axes.plot(c, np.log(solutions) - np.log(c), color=colour, ls=dash,
-                  label=f"{solutions} equally likely solution(s)")
+    for solutions, colour, dash in (
+        (1, "#0072B2", "-"),
+        (3, "#009E73", "-."),
+        (10, "#D55E00", "--"),
+    ):
+        axes.plot(
+            c,
+            np.log(solutions) - np.log(c),
+            color=colour,
+            ls=dash,
+            label=f"{solutions} equally likely solution(s)",
+        )
     axes.axhline(0.0, color="black", ls=":", label="centred form")
     axes.set_xlabel("correctness C of the prompt")
     axes.set_ylabel("push on correctness per unit of strength")
@@ -262,23 +268,26 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "any number of trajectories (others lumped; formal moments)",
-               check_symbolic),
-        Method("smt", "any number of trajectories (H, log C and the covariance as reals)",
-               check_smt),
+        Method(
+            "symbolic", "any number of trajectories (others lumped; formal moments)", check_symbolic
+        ),
+        Method(
+            "smt", "any number of trajectories (H, log C and the covariance as reals)", check_smt
+        ),
         Method("exact", "14 rational policies, parts of 1 to 6 trajectories", check_exact),
-        Method("random", "rules and library, rational policies with 2 to 7 trajectories",
-               check_random),
+        Method(
+            "random", "rules and library, rational policies with 2 to 7 trajectories", check_random
+        ),
     ),
     mutants=(
         Mutant(
             "the push on correctness is -log C whatever the diversity",
-            replace(CLAIM, across=lambda H, log_c: -log_c),  # noqa: N803
+            replace(CLAIM, across=lambda H, log_c: -log_c),
             by=("symbolic", "exact", "random"),
         ),
         Mutant(
             "the literal form pulls correctness down",
-            replace(CLAIM, across=lambda H, log_c: log_c - H),  # noqa: N803
+            replace(CLAIM, across=lambda H, log_c: log_c - H),
             by=("symbolic", "smt", "exact", "random"),
         ),
         Mutant(
@@ -288,7 +297,7 @@ STATEMENT = Statement(
         ),
         Mutant(
             "the centred form never moves correctness",
-            replace(CLAIM, cost=lambda C, cov: 0 * cov),  # noqa: N803
+            replace(CLAIM, cost=lambda C, cov: 0 * cov),
             by=("symbolic", "smt", "exact", "random"),
         ),
     ),

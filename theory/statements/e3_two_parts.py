@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Formula = Callable[..., Any]
 
 
-def _test_rate(C: Any, q: Sequence[Any], k: int) -> Any:  # noqa: N803 - theory.md's letters
+def _test_rate(C: Any, q: Sequence[Any], k: int) -> Any:
     return sum(1 - (1 - C * x) ** k for x in q) / len(q)
 
 
@@ -53,10 +53,10 @@ class Claim:
     certificate: Formula = lambda k, x, y: sum(
         (j + 1) * y**j * x ** (k - 2 - j) for j in range(k - 1)
     )
-    within_speed: Formula = lambda C, g, k, M, cov: -k * C * g * cov / M  # noqa: N803
+    within_speed: Formula = lambda C, g, k, M, cov: -k * C * g * cov / M
     edge: Formula = lambda phi_a, phi, a: phi_a - phi * a
-    across_loss: Formula = lambda M, var: var / M**2  # noqa: N803
-    within_loss: Formula = lambda M, excess: excess / M  # noqa: N803
+    across_loss: Formula = lambda M, var: var / M**2
+    within_loss: Formula = lambda M, excess: excess / M
 
 
 CLAIM = Claim()
@@ -125,15 +125,21 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
             return claim.rate(c, (a, b, z), n)
 
         return lambda: smt.prove(
-            [0 < c, c <= 1, 0 <= y, y < x, 0 < t, t < x - y, z >= 0, x + y + z == 1],
+            [c > 0, c <= 1, y >= 0, y < x, t > 0, t < x - y, z >= 0, x + y + z == 1],
             p(x - t, y + t) > p(x, y),
             f"k = {n}: a more even law passes more shifted tests",
         )
 
     return together(
         lambda: smt.prove(
-            [x > 0, y > 0, (x > y) == (la > lb), (x > y) == (za < zb), (x == y) == (za == zb),
-             (x == y) == (la == lb)],
+            [
+                x > 0,
+                y > 0,
+                (x > y) == (la > lb),
+                (x > y) == (za < zb),
+                (x == y) == (za == zb),
+                (x == y) == (la == lb),
+            ],
             [(la - lb) * (za - zb) <= 0],
             "each pair adds <= 0 to Cov_q(log q, (1-Cq)^(k-1))",
         ),
@@ -144,7 +150,7 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
         ),
         *(transfer(n) for n in (2, 3, 4)),
         lambda: smt.prove(
-            [0 < c, c <= 1, 0 <= x, 0 <= y, 0 <= z, x + y + z == 1],
+            [c > 0, c <= 1, x >= 0, y >= 0, z >= 0, x + y + z == 1],
             claim.rate(c, (x, y, z), 1) == c / 3,
             "k = 1: the law q does not matter",
         ),
@@ -190,27 +196,36 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
         best = claim.rate(mean, [Fraction(1, m)] * m, 2)
         found = sum((claim.rate(c, q, 2) for c, q in zip(rates, laws, strict=True)), Fraction(0))
         var = sum(((c - mean) ** 2 for c in rates), Fraction(0)) / n
-        excess = sum(
-            (c * c * (sum((x * x for x in q), Fraction(0)) - Fraction(1, m))
-             for c, q in zip(rates, laws, strict=True)),
-            Fraction(0),
-        ) / n
+        excess = (
+            sum(
+                (
+                    c * c * (sum((x * x for x in q), Fraction(0)) - Fraction(1, m))
+                    for c, q in zip(rates, laws, strict=True)
+                ),
+                Fraction(0),
+            )
+            / n
+        )
         return best - found / n - claim.across_loss(m, var) - claim.within_loss(m, excess)
 
     def evenness(c: Fraction, q: tuple[Fraction, ...], k: int) -> list[Fraction]:
         m = len(q)
         y = 1 - c / m
         gap = claim.rate(c, [Fraction(1, m)] * m, k) - claim.rate(c, q, k)
-        squares = sum(
-            ((c * x - c / m) ** 2 * claim.certificate(k, 1 - c * x, y) for x in q), Fraction(0)
-        ) / m
+        squares = (
+            sum(((c * x - c / m) ** 2 * claim.certificate(k, 1 - c * x, y) for x in q), Fraction(0))
+            / m
+        )
         return [gap, gap - squares, squares - gap]
 
     single = [
         {"c": c, "q": q, "k": k}
         for c in (Fraction(1, 3), Fraction(9, 10))
-        for q in ((Fraction(1),), (Fraction(1, 4), Fraction(3, 4)),
-                  (Fraction(1, 2), Fraction(1, 3), Fraction(1, 6)))
+        for q in (
+            (Fraction(1),),
+            (Fraction(1, 4), Fraction(3, 4)),
+            (Fraction(1, 2), Fraction(1, 3), Fraction(1, 6)),
+        )
         for k in (1, 2, 3)
     ]
     larger = [{**i, "k": k} for i in single for k in (2, 5, 16)]
@@ -280,11 +295,22 @@ def draw(axes: Axes) -> None:
     import numpy as np
 
     unevenness = np.linspace(0.0, 2.0, 50)  # M / effective number - 1
-    for mean, colour, dash in ((0.2, "#0072B2", "-"), (0.5, "#009E73", "-."), (0.8, "#D55E00", "--")):
+    for mean, colour, dash in (
+        (0.2, "#0072B2", "-"),
+        (0.5, "#009E73", "-."),
+        (0.8, "#D55E00", "--"),
+    ):
         # With C and q independent over prompts: Var C = (mean^2 + Var C) unevenness.
-        border = np.where(unevenness < 1, mean**2 * unevenness / np.maximum(1 - unevenness, 1e-9), 1)
-        axes.plot(unevenness, np.minimum(border, mean * (1 - mean)), color=colour, ls=dash,
-                  label=f"mean C = {mean}")
+        border = np.where(
+            unevenness < 1, mean**2 * unevenness / np.maximum(1 - unevenness, 1e-9), 1
+        )
+        axes.plot(
+            unevenness,
+            np.minimum(border, mean * (1 - mean)),
+            color=colour,
+            ls=dash,
+            label=f"mean C = {mean}",
+        )
     axes.set_xlabel("solutions over effective number of solutions, minus 1")
     axes.set_ylabel("Var C above which across matters more")
     axes.legend()
@@ -319,27 +345,31 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "any number of trajectories and prompts, all k (certificate: k <= 6)",
-               check_symbolic),
+        Method(
+            "symbolic",
+            "any number of trajectories and prompts, all k (certificate: k <= 6)",
+            check_symbolic,
+        ),
         Method("smt", "any number (pairs); transfers among three answers, k <= 4", check_smt),
-        Method("exact", "18 shifted tests enumerated, 5 families of prompts, k up to 16",
-               check_exact),
+        Method(
+            "exact", "18 shifted tests enumerated, 5 families of prompts, k up to 16", check_exact
+        ),
         Method("random", "library, 2 to 12 trajectories, k in 1..32, G = 8", check_random),
     ),
     mutants=(
         Mutant(
             "smoothing within lowers shifted pass@k",
-            replace(CLAIM, within_speed=lambda C, g, k, M, cov: k * C * g * cov / M),  # noqa: N803
+            replace(CLAIM, within_speed=lambda C, g, k, M, cov: k * C * g * cov / M),
             by=("symbolic", "smt"),
         ),
         Mutant(
             "the loss across is Var C whatever M",
-            replace(CLAIM, across_loss=lambda M, var: var),  # noqa: N803
+            replace(CLAIM, across_loss=lambda M, var: var),
             by=("symbolic", "smt", "exact"),
         ),
         Mutant(
             "all M answers stay valid (no shift)",
-            replace(CLAIM, rate=lambda C, q, k: 1 - (1 - C * sum(q)) ** k),  # noqa: N803
+            replace(CLAIM, rate=lambda C, q, k: 1 - (1 - C * sum(q)) ** k),
             by=("symbolic", "smt", "exact", "random"),
         ),
         Mutant(

@@ -83,9 +83,7 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
             [claim.keep(eta, n) < 1, claim.keep(eta, n) >= 0],
             "a share of the diversity is lost at every step",
         ),
-        lambda: smt.prove(
-            [*given, n > 1], claim.keep(eta, n) > 0, "but never all of it if n > 1"
-        ),
+        lambda: smt.prove([*given, n > 1], claim.keep(eta, n) > 0, "but never all of it if n > 1"),
         lambda: smt.prove(
             [*given, n >= 2],
             claim.keep(eta, 2 * n) - claim.keep(eta, n) == eta * eta / (2 * n),
@@ -143,9 +141,7 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
             return comb(n, j) * x**j * (1 - x) ** (n - j)
 
         inner = range(1, n)
-        rows = [
-            [int(i == j) - jump(i, j) for j in inner] + [jump(i, n)] for i in inner
-        ]
+        rows = [[int(i == j) - jump(i, j) for j in inner] + [jump(i, n)] for i in inner]
         for k in range(len(rows)):
             pivot = rows[k][k]
             rows[k] = [v / pivot for v in rows[k]]
@@ -204,9 +200,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         ), 1.0
 
     return random.for_all(
-        st.tuples(
-            st.lists(st.floats(-3.0, 3.0), min_size=1, max_size=4), st.floats(0.01, 0.99)
-        ),
+        st.tuples(st.lists(st.floats(-3.0, 3.0), min_size=1, max_size=4), st.floats(0.01, 0.99)),
         margin,
         budget,
         "library diversity after three draws (in units of the error bound)",
@@ -230,8 +224,12 @@ def draw(axes: Axes) -> None:
     path = np.array(simpson)
     axes.plot(path[:, :12], color="0.8", lw=0.7)
     axes.plot(path.mean(axis=1), color="#0072B2", label=f"mean of {runs} runs")
-    axes.plot(path[0, 0] * (1 - 0.25 / n) ** np.arange(steps + 1), color="#D55E00", ls="--",
-              label=r"$(1-\eta^2/n)^T$")
+    axes.plot(
+        path[0, 0] * (1 - 0.25 / n) ** np.arange(steps + 1),
+        color="#D55E00",
+        ls="--",
+        label=r"$(1-\eta^2/n)^T$",
+    )
     axes.set_xlabel("unbiased sampled steps (n = 8, step .5)")
     axes.set_ylabel("Simpson diversity")
     axes.legend()
@@ -257,11 +255,15 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "any number of trajectories (formal moments), all n and eta",
-               check_symbolic),
+        Method(
+            "symbolic", "any number of trajectories (formal moments), all n and eta", check_symbolic
+        ),
         Method("smt", "all n >= 1, 0 < eta <= 1", check_smt),
-        Method("exact", "24 cases, all draws of one and two steps; absorbing chains n <= 8",
-               check_exact),
+        Method(
+            "exact",
+            "24 cases, all draws of one and two steps; absorbing chains n <= 8",
+            check_exact,
+        ),
         Method("random", "library diversity, 1 to 4 trajectories, n = 3", check_random),
     ),
     mutants=(

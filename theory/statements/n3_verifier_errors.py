@@ -27,7 +27,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from diffsmooth.theory.statements._steps import together
-from diffsmooth.theory.statements._tabular import EPS, logit_bases, LogitBase
+from diffsmooth.theory.statements._tabular import EPS, LogitBase, logit_bases
 from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
 
 if TYPE_CHECKING:
@@ -79,9 +79,7 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
 
     def log_mass(rate: Any, first: Any, second: Any) -> Any:
         power = claim.exponent(rate, g, beta)
-        return sp.log(
-            sp.exp(power * first + rate / beta) + sp.exp(power * second + rate / beta)
-        )
+        return sp.log(sp.exp(power * first + rate / beta) + sp.exp(power * second + rate / beta))
 
     log_odds = log_mass(rho, f1, f2) - log_mass(1 - delta, s1, s2)
     at_zero = sp.diff(log_odds, g).subs(g, 0)
@@ -93,8 +91,7 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
         "one answer each": sp.log(claim.pair(s / e, a)).expand(force=True)
         - sp.log(one).expand(force=True),
         "d log odds/da": sp.simplify(slope - tilted),
-        "exponent under independent errors": sp.diff(logit, log_b)
-        - claim.exponent(rho, g, beta),
+        "exponent under independent errors": sp.diff(logit, log_b) - claim.exponent(rho, g, beta),
         "push at g = 0": sp.simplify(at_zero - claim.push(rho, delta, h_f, h_s, beta)),
         "flow": sp.simplify(sp.diff(path, t) + g * path),
         "flow at 0": sp.simplify(path.subs(t, 0) - x),
@@ -250,10 +247,19 @@ def draw(axes: Axes) -> None:
     import numpy as np
 
     strength = np.linspace(0.0, 1.0, 101)
-    for rarity, colour, dash in ((10, "#0072B2", "-"), (100, "#009E73", "-."), (1e4, "#D55E00", "--")):
+    for rarity, colour, dash in (
+        (10, "#0072B2", "-"),
+        (100, "#009E73", "-."),
+        (1e4, "#D55E00", "--"),
+    ):
         odds = CLAIM.pair(rarity, 1 - strength) / rarity / 4
-        axes.semilogy(strength, odds / (1 + odds), color=colour, ls=dash,
-                      label=f"{rarity:g} times rarer than each of 4 correct answers")
+        axes.semilogy(
+            strength,
+            odds / (1 + odds),
+            color=colour,
+            ls=dash,
+            label=f"{rarity:g} times rarer than each of 4 correct answers",
+        )
     axes.set_xlabel(r"strength $g/\beta$")
     axes.set_ylabel("share of the false positive")
     axes.legend(fontsize="small")
@@ -288,8 +294,9 @@ STATEMENT = Statement(
     methods=(
         Method("symbolic", "one and two answers in each set, all probabilities", check_symbolic),
         Method("smt", "any number of answers (lumped)", check_smt),
-        Method("exact", "6 rational bases, up to 6 correct and 5 accepted wrong answers",
-               check_exact),
+        Method(
+            "exact", "6 rational bases, up to 6 correct and 5 accepted wrong answers", check_exact
+        ),
         Method("random", "library, 2 to 8 trajectories", check_random),
     ),
     mutants=(
