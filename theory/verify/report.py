@@ -14,6 +14,7 @@ from html import escape
 from importlib import metadata
 from typing import Any
 
+from diffsmooth.records import page
 from diffsmooth.theory.verify.core import Statement
 from diffsmooth.theory.verify.latex import UnrenderableError, to_html
 from diffsmooth.theory.verify.run import MethodResult, MutantResult, Run, StatementResult
@@ -72,14 +73,15 @@ def to_html_page(run: Run) -> str:
         f"{'Deep' if budget.deep else 'Default'} budget, seed {budget.seed}, "
         f"{run.seconds:.1f} s."
     )
-    return _PAGE.format(
-        style=_STYLE,
-        lead=escape(lead),
-        reading=_READING,
-        contents="\n".join(_contents_row(s) for s in run.statements),
-        sections="\n".join(_section(s) for s in run.statements),
-        versions=escape(_versions()),
-    )
+    contents = "\n".join(_contents_row(s) for s in run.statements)
+    body = [
+        page.paragraph(lead),
+        _ABOUT,
+        _READING,
+        _CONTENTS.format(contents=contents),
+        *(_section(s) for s in run.statements),
+    ]
+    return page.page(_TITLE, body, escape(_versions()) + ".")
 
 
 def _contents_row(result: StatementResult) -> str:
@@ -211,50 +213,16 @@ searched; not a proof. <b>refuted</b>: a counterexample is given. <b>undecided</
 not tell. A wrong variant is the claim with a deliberate error; a check that passes one is a defect.
 Numbers in brackets are the residual, the certified bound or the smallest margin seen.</p>"""
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --line: #999; --soft: #f4f4f2; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e6e3; --paper: #16171a; --line: #666; --soft: #202226; }
-}
-body { font: 1.05rem/1.55 Georgia, "Times New Roman", serif; color: var(--ink);
-  background: var(--paper); max-width: 54rem; margin: 2.5rem auto; padding: 0 1rem; }
-h1 { font-size: 1.7rem; line-height: 1.25; } h2 { font-size: 1.3rem; margin-top: 2.8rem; }
-h3 { font-size: 1rem; margin: 1.3rem 0 .3rem; } a { color: inherit; }
-.statement { border-left: 3px solid var(--line); background: var(--soft);
-  padding: .7rem 1rem; overflow-x: auto; }
-.display { margin: .45rem 0; } svg.tex { max-width: none; } p.math { margin: .3rem 0; }
-.wide { overflow-x: auto; } .source { margin-top: -.6rem; }
-table { border-collapse: collapse; width: 100%; font-size: .88rem; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0;
-  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
-thead th { border-bottom: 2px solid var(--ink); } tbody th { font-weight: 600; }
-td:last-child { min-width: 2.5rem; }
-figure { margin: 1.2rem 0; } img { max-width: 100%; background: #fff; }
-figcaption, footer { font-size: .85rem; } pre { white-space: pre-wrap; }
-@media print { body { max-width: none; margin: 0; font-size: 10pt; color: #000; background: #fff; }
-  :root { --ink: #000; --paper: #fff; --line: #777; --soft: #fff; }
-  section { break-inside: auto; } h2, h3 { break-after: avoid; } tr, figure { break-inside: avoid; }
-  .statement, .wide { overflow: visible; } }
-"""
+_TITLE = "Diversity collapse and differential smoothing: statements checked by machine"
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Diversity collapse and differential smoothing: statements checked by machine</title>
-<style>{style}</style></head><body><main>
-<h1>Diversity collapse and differential smoothing: statements checked by machine</h1>
-<p>{lead}</p>
-<p>The statements concern <i>Differential Smoothing Mitigates Sharpening and Improves LLM
-Reasoning</i> (arXiv 2511.19942): a finite set of trajectories, a base policy <i>b</i>, a correct
+_ABOUT = """<p>The statements concern <i>Differential Smoothing Mitigates Sharpening and Improves
+LLM Reasoning</i> (arXiv 2511.19942): a finite set of trajectories, a base policy <i>b</i>, a correct
 set <i>S</i> and an incorrect set <i>F</i>; <i>C</i> is the probability of a correct answer,
-<i>q</i> the law of the correct ones, <i>f</i> that of the incorrect ones.</p>
-{reading}
-<h2 id="contents">Overview</h2>
+<i>q</i> the law of the correct ones, <i>f</i> that of the incorrect ones.</p>"""
+
+_CONTENTS = """<h2 id="contents">Overview</h2>
 <div class="wide"><table><thead><tr><th scope="col">id</th><th scope="col">statement</th>
 <th scope="col">state</th><th scope="col">methods</th><th scope="col">refuted</th></tr></thead>
 <tbody>
 {contents}
-</tbody></table></div>
-{sections}
-</main><footer><p>{versions}.</p></footer></body></html>
-"""
+</tbody></table></div>"""
