@@ -31,7 +31,8 @@ class Lumped:
         """Fresh symbols for a pair in S (``correct``) or in F."""
         import sympy as sp
 
-        return cls(*sp.symbols("w_i w_j W_S W_F", positive=True), correct)
+        w_i, w_j, rest_correct, rest_incorrect = sp.symbols("w_i w_j W_S W_F", positive=True)
+        return cls(w_i, w_j, rest_correct, rest_incorrect, correct)
 
     @property
     def symbols(self) -> tuple[Any, ...]:
@@ -72,9 +73,9 @@ def top_mass_grows() -> Outcome:
 
     from diffsmooth.theory.verify import smt
 
-    a, b, a1, b1, l = z3.Reals("A B A1 B1 l")
+    a, b, a1, b1, least = z3.Reals("A B A1 B1 l")
     return smt.prove(
-        [a > 0, b >= 0, l > 0, a1 >= l * a, b1 >= 0, b1 <= l * b],
+        [a > 0, b >= 0, least > 0, a1 >= least * a, b1 >= 0, b1 <= least * b],
         a1 * (a + b) >= a * (a1 + b1),
         "monotone multipliers majorise: the mass of the m likeliest cannot fall, every m",
     )
@@ -90,9 +91,9 @@ def bottom_mass_grows() -> Outcome:
 
     from diffsmooth.theory.verify import smt
 
-    a, b, a1, b1, l = z3.Reals("A B A1 B1 l")
+    a, b, a1, b1, least = z3.Reals("A B A1 B1 l")
     return smt.prove(
-        [a > 0, b >= 0, l > 0, a1 > 0, a1 <= l * a, b1 >= l * b],
+        [a > 0, b >= 0, least > 0, a1 > 0, a1 <= least * a, b1 >= least * b],
         a1 * (a + b) <= a * (a1 + b1),
         "antitone multipliers flatten: the mass of the m likeliest cannot grow, every m",
     )

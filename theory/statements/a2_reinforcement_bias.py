@@ -272,7 +272,8 @@ STATEMENT = Statement(
     ),
     limits=(
         "An expected step.  A sampled step has this mean and a variance that alone makes q drift "
-        "(N2).  The bound 2/(C(1-C)) is sharp: beyond it two incorrect trajectories that hold all of F and "
+        "(N2).  The bound 2/(C(1-C)) is sharp: beyond it two incorrect trajectories that hold all "
+        "of F and "
         "are nearly equal change places."
     ),
     figure=draw,

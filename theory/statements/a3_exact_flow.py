@@ -62,7 +62,7 @@ CLAIM = Claim()
 
 
 def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
-    """Step 1 for a trajectory of S and one of F among any number of others; step 2; conservation."""
+    """Step 1 for a trajectory of S and one of F among any others; step 2; conservation."""
     import sympy as sp
 
     from diffsmooth.theory.statements._moments import Law
@@ -107,9 +107,8 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
     u, v, s, t, w_f = z3.Reals("u v s t W_F")
     later = [s >= 0, s < t]
     live = [claim.correct(u, t) > 0, claim.correct(v, t) > 0]
-    on_s = (claim.correct(u, s), claim.correct(u, t), claim.correct(v, s), claim.correct(v, t))
-    on_f = (claim.incorrect(u, s), claim.incorrect(u, t))
-    on_f += (claim.incorrect(v, s), claim.incorrect(v, t))
+    on_s = [claim.correct(x, at) for x in (u, v) for at in (s, t)]
+    on_f = [claim.incorrect(x, at) for x in (u, v) for at in (s, t)]
     mean, m = z3.Reals("mean_square M")
     return together(
         lambda: smt.prove(

@@ -79,7 +79,7 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
 
 
 def check_softmax_differs(claim: Claim, budget: Budget) -> Outcome:
-    """The same objective under the plain softmax gradient does move q: the geometry is the cause."""
+    """The plain softmax gradient of the same objective does move q: the geometry is the cause."""
     import z3
 
     from diffsmooth.theory.verify import smt
@@ -137,7 +137,7 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
 
 
 def check_random(claim: Claim, budget: Budget) -> Outcome:
-    """The library: natural-gradient flow without smoothing, and KL-regularised RL as mirror step."""
+    """The library: natural-gradient flow without smoothing; KL-regularised RL as a mirror step."""
     import numpy as np
     from hypothesis import strategies as st
 
@@ -178,7 +178,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
 
 
 def draw(axes: Axes) -> None:
-    """Correctness against the entropy of q: the softmax gradient falls, the natural one is level."""
+    """Entropy of q against correctness: falling under the softmax gradient, level otherwise."""
     import numpy as np
 
     from diffsmooth.theory import diversity

@@ -9,7 +9,7 @@ every estimate has an expectation of degree at most n in C, but 1 - (1-C)^k has 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations, product
@@ -102,11 +102,14 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
     def subsets(n: int, right: int, k: int) -> Fraction:
         """The average over all k-subsets, counted."""
         hits = [any(i < right for i in s) for s in combinations(range(n), k)]
-        return claim.estimate(n, right, k) - Fraction(sum(hits), len(hits))
+        claimed: Fraction = claim.estimate(n, right, k)
+        return claimed - Fraction(sum(hits), len(hits))
 
     def difference(k: int) -> Fraction:
         """The k-th difference of pass@k: 0 for every polynomial of degree below k."""
-        terms = ((-1) ** i * comb(k, i) * claim.value(Fraction(i), k) for i in range(k + 1))
+        terms: Iterable[Fraction] = (
+            (-1) ** i * comb(k, i) * claim.value(Fraction(i), k) for i in range(k + 1)
+        )
         return abs(sum(terms, Fraction(0)))
 
     counts = [

@@ -134,7 +134,8 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
             for y in answers:
                 chance *= pi[y]
             hit += chance * any(y < successes for y in answers)
-        return hit - claim.value(sum(pi[:successes], Fraction(0)), k)
+        claimed: Fraction = claim.value(sum(pi[:successes], Fraction(0)), k)
+        return hit - claimed
 
     def deficits(rates: tuple[Fraction, ...], k: int) -> list[Fraction]:
         n = len(rates)

@@ -17,7 +17,7 @@ u'(C) = (1 - 1/G) E[A+(n) - A-(n)], n - 1 ~ Bin(G-2, C).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import product
 from math import comb
@@ -64,14 +64,10 @@ class Claim:
     """
 
     marginal: Formula = _marginal
-    closed: Mapping[str, Formula] = None  # type: ignore[assignment]
+    closed: Mapping[str, Formula] = field(default_factory=lambda: CLOSED)
     grpo_square: Formula = lambda n, G: 1 / (n * (G - n))
     maxrl_step: Formula = lambda m, G: G / (m + 1)
     focal_square: Formula = lambda n, G: (G - n) / n
-
-    def __post_init__(self) -> None:
-        if self.closed is None:
-            object.__setattr__(self, "closed", CLOSED)
 
 
 CLAIM = Claim()
@@ -199,7 +195,7 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
 
 
 def check_exact(claim: Claim, budget: Budget) -> Outcome:
-    """The rules themselves on exact numbers: closed forms as polynomials in C, every group drawn."""
+    """The rules on exact numbers: closed forms as polynomials in C, every group drawn."""
     import sympy as sp
 
     from diffsmooth.theory.verify import exact
@@ -286,7 +282,7 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
 
     from diffsmooth.theory.verify import smt
 
-    n, size, free, k, later = z3.Reals("n G free k later")
+    n, size, free, later = z3.Reals("n G free later")
     inside = [n >= 1, n + 2 <= size]
     return together(
         lambda: smt.prove(

@@ -93,16 +93,18 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
         )
         steps[f"centred on {name}"] = _polynomial(centred - claim.centred_within * c * slope_h)
         symbols += [s for s in pair.symbols if s not in symbols]
-    big_c, x, l = sp.symbols("C x l", positive=True)
+    big_c, x, log_x = sp.symbols("C x l", positive=True)
     # One solution: H = 0, and the literal gradient is u'(C) grad C.
     steps["utility"] = sp.expand(
         sp.diff(claim.utility(big_c, sp.log(big_c)), big_c) - claim.across(0, sp.log(big_c))
     )
     # <grad C, C grad H>: sum over S of pi (1-C) times -pi (log q + H), pi = C q.
-    q = Law("q", (x, l))
-    inner = -q.mean(big_c * x * (1 - big_c) * big_c * (l - q.mean(l)))
-    steps["cost of the centred form"] = sp.expand(inner - claim.cost(big_c, q.covariance(x, l)))
-    return symbolic.zero(steps, [*symbols, big_c, *(q.mean(e) for e in (x, l, x * l))], "gradients")
+    q = Law("q", (x, log_x))
+    inner = -q.mean(big_c * x * (1 - big_c) * big_c * (log_x - q.mean(log_x)))
+    steps["cost of the centred form"] = sp.expand(inner - claim.cost(big_c, q.covariance(x, log_x)))
+    return symbolic.zero(
+        steps, [*symbols, big_c, *(q.mean(e) for e in (x, log_x, x * log_x))], "gradients"
+    )
 
 
 def check_smt(claim: Claim, budget: Budget) -> Outcome:

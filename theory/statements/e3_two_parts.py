@@ -70,15 +70,17 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
     from diffsmooth.theory.verify import symbolic
 
     c, g, k, m, x, y = sp.symbols("C g k M x y", positive=True)
-    l, z, l2, z2, s = sp.symbols("l z l2 z2 s", real=True)
-    q = Law("q", (l, z))  # l = log q_i, z = (1 - C q_i)^(k-1)
-    # dP/dt = (1/M) sum_i k C q_i' z_i, with q_i' = -g q_i (l - E l).
-    speed = q.mean(-g * (l - q.mean(l)) * z) * k * c / m
-    cov = q.covariance(l, z)
-    phi, a, phi2, a2 = l, z, l2, z2
+    log_q, z, log_q2, z2, s = sp.symbols("l z l2 z2 s", real=True)
+    q = Law("q", (log_q, z))  # log_q = log q_i, z = (1 - C q_i)^(k-1)
+    # dP/dt = (1/M) sum_i k C q_i' z_i, with q_i' = -g q_i (log_q - E log_q).
+    speed = q.mean(-g * (log_q - q.mean(log_q)) * z) * k * c / m
+    cov = q.covariance(log_q, z)
+    phi, a, phi2, a2 = log_q, z, log_q2, z2
     steps: dict[str, Any] = {
         "dP/dt": sp.expand(speed - claim.within_speed(c, g, k, m, cov)),
-        "covariance by pairs": sp.expand(q.pair((l2, z2), (l - l2) * (z - z2)) - 2 * cov),
+        "covariance by pairs": sp.expand(
+            q.pair((log_q2, z2), (log_q - log_q2) * (z - z2)) - 2 * cov
+        ),
         "Chebyshev by pairs": sp.expand(
             q.pair((phi2, a2), (phi - phi2) * (a - a2)) / 2
             - claim.edge(q.mean(phi * a), q.mean(phi), q.mean(a))
@@ -188,7 +190,8 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
                 for y in answers:
                     weight *= chance[y]
                 hit += weight * (valid in answers)
-        return hit - claim.rate(c, q, k)
+        claimed: Fraction = claim.rate(c, q, k)
+        return hit - claimed
 
     def losses(rates: tuple[Fraction, ...], laws: tuple[tuple[Fraction, ...], ...]) -> Fraction:
         n, m = len(rates), len(laws[0])
@@ -206,7 +209,8 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
             )
             / n
         )
-        return best - found / n - claim.across_loss(m, var) - claim.within_loss(m, excess)
+        claimed: Fraction = claim.across_loss(m, var) + claim.within_loss(m, excess)
+        return Fraction(best - found / n) - claimed
 
     def evenness(c: Fraction, q: tuple[Fraction, ...], k: int) -> list[Fraction]:
         m = len(q)

@@ -105,7 +105,7 @@ def _steps(q: list[Fraction], eta: Fraction, n: int) -> list[tuple[Fraction, lis
 
 
 def check_exact(claim: Claim, budget: Budget) -> Outcome:
-    """Every sequence of draws, twice in a row; entropies as formal logarithms; the absorbing chain."""
+    """All sequences of draws, twice in a row; entropies without rounding; the absorbing chain."""
     from diffsmooth.theory.verify import exact
 
     def simpson(q: list[Fraction]) -> Fraction:

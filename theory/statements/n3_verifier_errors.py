@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ CLAIM = Claim()
 
 
 def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
-    """One answer each; derivatives of log-sums over two answers of each set; the flow's solution."""
+    """One answer each; derivatives of log-sums over two answers of each set; the flow."""
     import sympy as sp
 
     from diffsmooth.theory.verify import symbolic
@@ -109,12 +110,12 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
 
     from diffsmooth.theory.verify import smt
 
-    e, s, on_e, on_s, l = z3.Reals("E S new_E new_S l")
+    e, s, on_e, on_s, between = z3.Reals("E S new_E new_S l")
     rho, delta, h_f, h_s, beta = z3.Reals("rho delta h_F h_S beta")
     return together(
         lambda: smt.prove(
             # new_E/E is the mean of b^(a-1) under b_E, new_S/S that under b_S.
-            [e > 0, s > 0, l > 0, on_e >= l * e, on_s <= l * s, on_s > 0],
+            [e > 0, s > 0, between > 0, on_e >= between * e, on_s <= between * s, on_s > 0],
             [claim.growth(on_e / e, on_s / s) >= 1, on_e * s >= on_s * e],
             "false positives no likelier than any correct answer gain odds",
         ),
@@ -124,8 +125,8 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
             "break-even error rate",
         ),
         lambda: smt.prove(
-            [beta > 0, l >= 0, rho > 0, delta >= 0, rho < 1 - delta],
-            claim.exponent(1 - delta, l, beta) <= claim.exponent(rho, l, beta),
+            [beta > 0, between >= 0, rho > 0, delta >= 0, rho < 1 - delta],
+            claim.exponent(1 - delta, between, beta) <= claim.exponent(rho, between, beta),
             "independent errors are tempered less than correct answers",
         ),
     )
@@ -162,7 +163,7 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
         """Odds rise with the strength (a falls) if every false positive is rarer."""
         values = [odds(false, j) / odds(right, j) for j in (3, 2, 1, 0)]
         growth = [claim.growth(v, values[0]) - 1 for v in values]
-        return [b - a for a, b in zip(growth, growth[1:], strict=False)] + growth
+        return [b - a for a, b in pairwise(growth)] + growth
 
     instances = [
         {
