@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.adaptive import critical_strengths
+from diffsmooth.sim.dynamics.adaptive import LARGEST, critical_strengths
 from diffsmooth.sim.dynamics.draws import Rows
 from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.environment import Environment
@@ -29,9 +29,9 @@ def advantages(
         prompts = np.flatnonzero(environment.train)
         size = rows.answers.shape[-1]
         strength = critical_strengths(
-            log_probs[:, prompts], environment.correct[:, prompts], update.rule, size
+            log_probs[:, prompts], environment.verified[:, prompts] >= 0.5, update.rule, size
         )
-        each = np.repeat(strength.reshape(-1), size)
+        each = np.repeat(np.minimum(strength, LARGEST).reshape(-1), size)
         value = add_term(value, update.adaptive * each * _UNIT(batch))
     spread = value.reshape(*rows.answers.shape[1:], -1)
     return np.asarray(np.where(rows.mask[copy], spread, 0.0))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -59,6 +58,8 @@ class Population:
 def expected_advantage(rule: Rule, population: Population, group_size: int | None) -> Float:
     """(..., K) expected advantage of each answer, given that it is in the group.
 
+    Up to a number common to all answers, which no update depends on.
+
     ``group_size`` None is the limit of large groups, for rules whose advantage does not depend on
     the group's size.  Raises NoClosedFormError for rules whose expectation is no such formula.
     """
@@ -86,8 +87,25 @@ def expected_advantage(rule: Rule, population: Population, group_size: int | Non
 
 def group_derivative(rule: RewardOnly, success: Float, group_size: int | None) -> Float:
     """u'(C) (theory.md E1): expected advantage of a correct minus that of an incorrect answer."""
-    right, wrong = _type_values(rule, success, group_size)
-    return right - wrong
+    from diffsmooth.theory.utilities import bernstein
+
+    if group_size is None:
+        if not isinstance(rule, (Reinforce, SignedReinforce)):
+            raise NoClosedFormError(
+                f"{type(rule).__name__}: needs the group's size; pass group_size"
+            )
+        group_size = 1  # these two look at one answer at a time
+    # A sum of probabilities can round above 1.
+    return np.asarray(bernstein(_coefficients(rule, group_size), np.minimum(success, 1.0)))
+
+
+@lru_cache(maxsize=256)
+def _coefficients(rule: RewardOnly, group_size: int) -> tuple[float, ...]:
+    from diffsmooth.theory.utilities import coefficients
+
+    values = [float(c) for c in coefficients(rule, group_size)]
+    # The commonest case, u' constant, needs no recursion.
+    return (values[0],) if len(set(values)) == 1 else tuple(values)
 
 
 def kept_share(success: Float, group_size: int | None) -> Float:
@@ -109,39 +127,8 @@ def _check_group(group_size: int | None) -> None:
 
 
 def _reward_only(rule: RewardOnly, population: Population, group_size: int | None) -> Float:
-    right, wrong = _type_values(rule, population.success, group_size)
-    return population.verified * right + (1.0 - population.verified) * wrong
-
-
-def _type_values(rule: RewardOnly, success: Float, group_size: int | None) -> tuple[Float, Float]:
-    """Expected advantage of an accepted and of a rejected answer, of the shape of ``success``."""
-    if group_size is None:
-        if not isinstance(rule, (Reinforce, SignedReinforce)):
-            raise NoClosedFormError(
-                f"{type(rule).__name__}: needs the group's size; pass group_size"
-            )
-        group_size = 1  # these two look at one answer at a time
-    right, wrong = _coefficients(rule, group_size)
-    return _bernstein(right, success), _bernstein(wrong, success)
-
-
-@lru_cache(maxsize=256)
-def _coefficients(rule: RewardOnly, group_size: int) -> tuple[Float, Float]:
-    """A+ given j other accepted answers of G - 1, and A- likewise: (G,) each."""
-    values = [rule.two_values(k, group_size) for k in range(group_size + 1)]
-    right = np.array([float(v[0]) for v in values[1:]])
-    wrong = np.array([float(v[1]) for v in values[:-1]])
-    return right, wrong
-
-
-def _bernstein(coefficients: Float, x: Float) -> Float:
-    """``sum_j coefficients[j] Bin(n, x)(j)`` by de Casteljau's recursion: stable on [0, 1]."""
-    if np.ptp(coefficients) == 0:
-        return np.full_like(x, coefficients[0])
-    rows = [np.full_like(x, c) for c in coefficients]
-    while len(rows) > 1:
-        rows = [a + x * (b - a) for a, b in pairwise(rows)]
-    return rows[0]
+    # The advantage of a rejected answer is common to all answers and moves nothing.
+    return population.verified * group_derivative(rule, population.success, group_size)
 
 
 def _through(base: Rule, group_size: int | None) -> float:

@@ -116,8 +116,8 @@ class Trainer:
 def _scatter(where: Int, weight: Float, shape: tuple[int, ...]) -> Float:
     """The table (L, S, P, n, V) of the drawn tokens' weights."""
     size = int(np.prod(shape))
-    flat: Float = np.bincount(where.reshape(-1), weight.reshape(-1), minlength=size)
-    return flat.reshape(shape)
+    flat = np.bincount(where.reshape(-1), weight.reshape(-1), minlength=size)
+    return np.asarray(flat, dtype=np.float64).reshape(shape)
 
 
 def _add(table: Float, extra: Float, rows: Rows) -> None:

@@ -1,0 +1,117 @@
+"""One cell of the map: a regime with all remedies, and what is kept of it.
+
+Three tables a cell: ``runs`` (one row per heuristic, strength and seed: where it ended, and where
+it was at matched pass@1 and at matched KL), ``frontier`` (the path, mean over seeds) and
+``theory`` (what the theorems say of the cell's base policies, seed by seed).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diffsmooth.sim.dynamics.models import Float
+from diffsmooth.sim.heuristics import HEURISTICS, heuristic
+from diffsmooth.sim.matching import at_level, level
+from diffsmooth.sim.measures import collapse_time
+from diffsmooth.sim.paths import Dynamics, Laboratory, Paths
+from diffsmooth.sim.predictions import predictions
+from diffsmooth.sim.regimes import regime
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: The reference that levels are taken from, at its own learning rate.
+REFERENCE, REFERENCE_STRENGTH = "grpo", 1.0
+FINAL = (
+    "pass@1",
+    "pass@16",
+    "test_pass@1",
+    "test_pass@16",
+    "test_pass@256",
+    "entropy",
+    "class_entropy",
+    "effective",
+    "distinct@16",
+    "kl",
+    "mode_share",
+    "lost",
+)
+MATCHED = ("pass@1", "test_pass@16", "test_pass@256", "class_entropy", "distinct@16", "kl")
+FRONTIER = (*FINAL, "test_pass@4", "test_pass@64")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is run: a regime's id, the heuristics, the number of seeds, the dynamics."""
+
+    regime: str
+    heuristics: tuple[str, ...] = tuple(HEURISTICS)
+    seeds: int = 32
+    dynamics: Dynamics = "sampled"
+
+    def __post_init__(self) -> None:
+        regime(self.regime)
+        for name in self.heuristics:
+            heuristic(name)
+        if self.seeds < 4:
+            raise ValueError(f"seeds: at least 4 (half tune, half compare), got {self.seeds}")
+
+
+def run_cell(cell: Cell) -> dict[str, pa.Table]:
+    """Run every heuristic of the cell; the tables by name."""
+    import pyarrow as pa
+
+    laboratory = Laboratory(regime(cell.regime), range(cell.seeds), cell.dynamics)
+    reference = laboratory.run(REFERENCE)
+    goals = {key: level(reference, REFERENCE_STRENGTH, key) for key in ("pass@1", "kl")}
+    runs, frontier = [], []
+    for name in cell.heuristics:
+        paths = reference if name == REFERENCE else laboratory.run(name)
+        runs.append(_runs(paths, goals))
+        frontier.append(_frontier(paths))
+    return {
+        "runs": pa.concat_tables(runs),
+        "frontier": pa.concat_tables(frontier),
+        "theory": pa.table(predictions(laboratory.environment, laboratory.training.group_size)),
+    }
+
+
+def _runs(paths: Paths, goals: dict[str, Float]) -> pa.Table:
+    import pyarrow as pa
+
+    strengths, seeds = paths.measures["pass@1"].shape[1:]
+    columns = {
+        "heuristic": np.full(strengths * seeds, paths.heuristic),
+        "strength": np.repeat(np.array(paths.strengths, dtype=np.float64), seeds),
+        "seed": np.tile(np.arange(seeds, dtype=np.int32), strengths),
+    }
+
+    def put(name: str, value: Float) -> None:
+        columns[name] = value.astype(np.float32).reshape(-1)
+
+    for key in FINAL:
+        put(f"final:{key}", paths.measures[key][-1])
+    put("collapse_time", collapse_time(paths.steps, paths.measures["entropy"]))
+    put("early:entropy", paths.measures["entropy"][1] - paths.measures["entropy"][0])
+    kept = {key: paths.measures[key] for key in MATCHED}
+    for key, goal in goals.items():
+        for name, value in at_level(kept, key, goal).items():
+            put(f"at {key}:{name}", value)
+    return pa.table(columns)
+
+
+def _frontier(paths: Paths) -> pa.Table:
+    import pyarrow as pa
+
+    steps, strengths = len(paths.steps), len(paths.strengths)
+    columns = {
+        "heuristic": np.full(steps * strengths, paths.heuristic),
+        "strength": np.tile(np.array(paths.strengths, dtype=np.float64), steps),
+        "step": np.repeat(paths.steps, strengths),
+    }
+    for key in FRONTIER:
+        columns[key] = paths.measures[key].mean(axis=2).astype(np.float32).reshape(-1)
+    return pa.table(columns)

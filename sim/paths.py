@@ -1,0 +1,169 @@
+"""One regime, many remedies: the measured path of every heuristic, strength and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from diffsmooth.sim import randomness
+from diffsmooth.sim.dynamics import exact, natural
+from diffsmooth.sim.dynamics.draws import Randomness
+from diffsmooth.sim.dynamics.expected import NoClosedFormError
+from diffsmooth.sim.dynamics.models import Float
+from diffsmooth.sim.dynamics.sampled import Trainer
+from diffsmooth.sim.environment import Environment
+from diffsmooth.sim.heuristics import HEURISTICS, Update, heuristic
+from diffsmooth.sim.measures import measure
+from diffsmooth.sim.regimes import Regime, Training
+
+Dynamics = Literal["sampled", "exact", "flow", "natural", "response"]
+
+#: Runge-Kutta steps per step of training.
+_SUBSTEPS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """What one heuristic did: steps (T,), and every measure (T, L, S) for its L strengths."""
+
+    heuristic: str
+    strengths: tuple[float, ...]
+    steps: Float
+    measures: dict[str, Float]
+
+
+def check_dynamics(name: str) -> None:
+    """Raise ValueError unless ``name`` is a kind of dynamics."""
+    if name not in get_args(Dynamics):
+        raise ValueError(f"dynamics: must be one of {', '.join(get_args(Dynamics))}; got {name!r}")
+
+
+class Laboratory:
+    """One regime with fixed seeds: what every heuristic is run on.
+
+    Environment and uniforms are drawn once and shared.
+    """
+
+    def __init__(
+        self,
+        regime: Regime,
+        seeds: range,
+        dynamics: Dynamics = "sampled",
+        training: Training | None = None,
+    ) -> None:
+        check_dynamics(dynamics)
+        self.regime = regime
+        self.dynamics: Dynamics = dynamics
+        self.training = training or regime.training
+        self.environment: Environment = regime.environment(seeds)
+        prompts = int(self.environment.train.sum())
+        shape = (self.training.steps, prompts, self.training.group_size)
+        length = self.environment.model.mask.shape[1]
+        self.randomness = None
+        if dynamics == "sampled":
+            self.randomness = Randomness(
+                draws=regime.uniforms(seeds, randomness.DRAWS, shape),
+                noise=regime.uniforms(seeds, randomness.NOISE, shape),
+                tokens=regime.uniforms(seeds, randomness.TOKENS, (*shape, length)),
+            )
+
+    def run(self, name: str, strengths: Sequence[float] | None = None) -> Paths:
+        """Train one heuristic at its strengths (or those given) and measure its path.
+
+        Raises ValueError on an unknown heuristic or where a group is too small for it;
+        NoClosedFormError for dynamics that need an expectation it does not have.
+        """
+        remedy = heuristic(name)
+        chosen = tuple(remedy.strengths if strengths is None else strengths)
+        updates = [remedy.at(s) for s in chosen]
+        if self.training.group_size < remedy.min_group:
+            raise ValueError(
+                f"{name}: needs groups of at least {remedy.min_group}, "
+                f"got group_size={self.training.group_size}"
+            )
+        steps: list[int] = []
+        found: list[dict[str, Float]] = []
+
+        def observe(step: int, log_probs: Float) -> None:
+            steps.append(step)
+            found.append(measure(self.environment, log_probs))
+
+        if self.dynamics == "sampled":
+            self._sampled(updates, observe)
+        else:
+            self._expected(updates, observe)
+        measures = {key: np.stack([f[key] for f in found]) for key in found[0]}
+        return Paths(name, chosen, np.array(steps, dtype=np.float64), measures)
+
+    @property
+    def every(self) -> int:
+        """Steps between checkpoints."""
+        return self.training.steps // (self.training.checkpoints - 1)
+
+    def _sampled(self, updates: Sequence[Update], observe: Callable[[int, Float], None]) -> None:
+        t = self.training
+        trainer = Trainer(
+            self.environment, updates, group_size=t.group_size, epochs=t.epochs, rate=t.rate
+        )
+        assert self.randomness is not None
+        trainer.run(t.steps, self.randomness, observe, self.every)
+
+    def _expected(self, updates: Sequence[Update], observe: Callable[[int, Float], None]) -> None:
+        t, e = self.training, self.environment
+        rules = [plain_rule(u) for u in updates]
+        scale = t.rate * t.epochs * np.array([u.rate for u in updates])
+        if self.dynamics == "response":
+            for step in range(0, t.steps + 1, self.every):
+                laws = [
+                    natural.best_response(e, [rule], t.group_size, float(step * s) / t.steps)
+                    for rule, s in zip(rules, 10.0 * scale, strict=True)
+                ]
+                observe(step, np.concatenate(laws))
+            return
+        make = natural.natural_gradient if self.dynamics == "natural" else exact.expected_gradient
+        plain = make(e, rules, t.group_size)
+        parameters = e.model.start(len(rules))
+        rates = scale.reshape(-1, *(1,) * (parameters.ndim - 1))
+
+        def field(x: Float) -> Float:
+            return np.asarray(rates * plain(x))
+
+        observe(0, e.model.log_probs(parameters))
+        for step in range(self.every, t.steps + 1, self.every):
+            if self.dynamics == "flow":
+                count = self.every * _SUBSTEPS
+                parameters = exact.flow(field, parameters, float(self.every), count)
+            else:
+                parameters = exact.steps(field, parameters, self.every, 1.0)
+            observe(step, e.model.log_probs(parameters))
+
+
+def plain_rule(update: Update):  # type: ignore[no-untyped-def]
+    """The update's rule.  Raises NoClosedFormError if the update is more than a rule."""
+    if update.tokens is not None or update.adaptive is not None:
+        raise NoClosedFormError(
+            "token selection and adaptive strengths act on samples; use sampled dynamics"
+        )
+    return update.rule
+
+
+def closed_heuristics() -> tuple[str, ...]:
+    """Names of the heuristics whose expected update has a closed form."""
+    from diffsmooth.sim.dynamics.expected import Population, expected_advantage
+
+    log_probs = np.log(np.full((1, 4), 0.25))
+    population = Population(
+        log_probs, np.array([[1.0, 1.0, 0.0, 0.0]]), np.ones((1, 4), dtype=np.int64), log_probs
+    )
+    out = []
+    for name, remedy in HEURISTICS.items():
+        try:
+            for update in remedy.updates():
+                expected_advantage(plain_rule(update), population, 8)
+        except NoClosedFormError:
+            continue
+        out.append(name)
+    return tuple(out)

@@ -1,0 +1,58 @@
+"""What the theory says of a cell before anything is trained: B9 and C5 on the base policies."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from diffsmooth.sim.dynamics.adaptive import critical_strengths, literal_works
+from diffsmooth.sim.dynamics.models import Float
+from diffsmooth.sim.environment import Environment
+from diffsmooth.theory.rules import GRPO
+
+
+def predictions(environment: Environment, group_size: int) -> dict[str, Float]:
+    """By name, one number a seed (S,), means over the trained prompts.
+
+    surprisal_gap
+        h_S - h_F in nats (theory.md B9): a bonus on entropy raises correctness at the
+        KL-regularised optimum iff it exceeds 1/beta, the gain in log-odds that the reward buys.
+    log_odds
+        Base logit C, to tell what a run has bought.
+    critical
+        The centred strength at which H(q) stands still at the start (theory.md C5), for GRPO with
+        groups of G.
+    literal_works
+        Share of prompts where some literal strength would do (C5's bracket is positive).
+    solutions
+        Effective number of classes of correct answers at the base.
+    """
+    from diffsmooth.sim.measures import measure
+
+    e, prompts = environment, np.flatnonzero(environment.train)
+    base, correct = e.base[:, prompts], e.correct[:, prompts]
+    rewarded = e.verified[:, prompts] >= 0.5
+    log_success = _log_sum(base, correct)
+    log_failure = _log_sum(base, e.incorrect[:, prompts])
+    gap = _surprisal(base, correct, log_success) - _surprisal(
+        base, e.incorrect[:, prompts], log_failure
+    )
+    critical = critical_strengths(base, rewarded, GRPO(), group_size)
+    return {
+        "surprisal_gap": gap.mean(-1),
+        "log_odds": (log_success - log_failure).mean(-1),
+        "critical": critical.mean(-1),
+        "literal_works": literal_works(base, rewarded).mean(-1),
+        "solutions": measure(e, e.base[None])["effective"][0],
+    }
+
+
+def _log_sum(log_probs: Float, part: np.ndarray) -> Float:
+    inside = np.where(part, log_probs, -np.inf)
+    top = inside.max(-1, keepdims=True)
+    return np.asarray(top[..., 0] + np.log(np.exp(inside - top).sum(-1)))
+
+
+def _surprisal(log_probs: Float, part: np.ndarray, log_mass: Float) -> Float:
+    """Mean of -log b under b given the part."""
+    law = np.where(part, np.exp(log_probs - log_mass[..., None]), 0.0)
+    return np.asarray(-(law * np.where(part, log_probs, 0.0)).sum(-1))
