@@ -18,6 +18,7 @@ from diffsmooth.sim.environment import Environment
 from diffsmooth.sim.heuristics import HEURISTICS, Update, heuristic
 from diffsmooth.sim.measures import measure
 from diffsmooth.sim.regimes import Regime, Training
+from diffsmooth.theory.rules import ClipBounds, Rule
 
 Dynamics = Literal["sampled", "exact", "flow", "natural", "response"]
 
@@ -141,11 +142,11 @@ class Laboratory:
             observe(step, e.model.log_probs(parameters))
 
 
-def plain_rule(update: Update):  # type: ignore[no-untyped-def]
+def plain_rule(update: Update) -> Rule:
     """The update's rule.  Raises NoClosedFormError if the update is more than a rule."""
-    if update.tokens is not None or update.adaptive is not None:
+    if update.tokens is not None or update.adaptive is not None or update.clip != ClipBounds():
         raise NoClosedFormError(
-            "token selection and adaptive strengths act on samples; use sampled dynamics"
+            "clipping, token selection and adaptive strengths act on samples: use sampled dynamics"
         )
     return update.rule
 

@@ -8,7 +8,7 @@ from diffsmooth.sim.dynamics.expected import group_derivative, kept_share
 from diffsmooth.sim.dynamics.models import Bool, Float
 from diffsmooth.theory.rules import RewardOnly
 
-#: The adaptive heuristic goes no further: C5 tends to infinity where groups hold one correct answer.
+#: The adaptive heuristic goes no further: C5 diverges where groups hold one correct answer.
 LARGEST = 2.0
 _NEVER = -745.0
 

@@ -1,0 +1,72 @@
+"""One regime, end to end: run, compare, draw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diffsmooth import records
+from diffsmooth.sim import charts
+from diffsmooth.sim.atlas import Standing, load, standings
+from diffsmooth.sim.cells import REFERENCE, Cell
+from diffsmooth.sim.heuristics import HEURISTICS
+from diffsmooth.sim.paths import Dynamics, closed_heuristics
+from diffsmooth.sim.regimes import regime
+from diffsmooth.sim.sweep import compute, path
+
+#: At most this many remedies in one figure.
+SHOWN = 8
+
+
+def simulate(
+    identity: str, names: tuple[str, ...], seeds: int, dynamics: Dynamics, out: Path
+) -> Path:
+    """Run one regime, print the standings, write tables and ``frontier.png``; returns its path.
+
+    Raises ValueError on an unknown regime or heuristic.
+    """
+    allowed = tuple(HEURISTICS) if dynamics == "sampled" else closed_heuristics()
+    chosen = names or allowed
+    if REFERENCE not in chosen:
+        chosen = (REFERENCE, *chosen)
+    cell = Cell(identity, chosen, seeds, dynamics)
+    compute(out, cell)
+    place = regime(identity)
+    table = standings(load(out, cell, "runs"), place.primary, "pass@1")
+    show(cell, table, place.primary)
+    picked = pick(table)
+    file = out / f"{identity.replace('/', '-')}-{dynamics}.png"
+    figure = charts.frontier(
+        records.read_table(path(out, cell, "frontier")), picked, place.primary, identity, file
+    )
+    print(f"tables in {out / 'cells'}; figure {figure}")
+    return figure
+
+
+def pick(table: list[Standing]) -> dict[str, float]:
+    """The remedies to draw: the reference, then the best, at their tuned strengths."""
+    order = sorted(table, key=lambda s: s.heuristic != REFERENCE)
+    return {s.heuristic: s.strength for s in order[:SHOWN]}
+
+
+def show(cell: Cell, table: list[Standing], primary: str) -> None:
+    """Print the standings."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(box=None, pad_edge=False, title=f"{cell.regime}: {primary} at matched pass@1")
+    for name in ("remedy", "strength", primary, f"- {REFERENCE}, 95 %", "P(better)"):
+        grid.add_column(name, justify="left" if name == "remedy" else "right")
+    for s in table:
+        d = s.difference
+        grid.add_row(
+            s.heuristic,
+            f"{s.strength:g}",
+            f"{s.value:.3f}",
+            f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]",
+            f"{s.improvement:.2f}",
+        )
+    missing = [n for n in cell.heuristics if n not in {s.heuristic for s in table}]
+    console = Console()
+    console.print(grid)
+    if missing:
+        console.print(f"never reach the matched pass@1: {', '.join(missing)}")
