@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+#: Most problems for which BCa intervals are computed: their correction for skewness falls with
+#: the root of the number of problems, their cost grows with its square.
+MAX_BCA = 1000
+
 #: Measures compared besides the curves.
 COMPARED: tuple[str, ...] = (
     "distinct_correct",
@@ -75,8 +79,9 @@ def difference(
     """Paired difference b - a over the problems where both are known; ``None`` where none is.
 
     ``low``/``high``: bootstrap over problems (``scipy.stats.bootstrap``, paired, BCa; percentile
-    where BCa is not defined).  ``improvement``: probability that on a random problem b is above
-    a, ties half; with its own interval.  ``positive``: share of the bootstrap means above 0.
+    above :data:`MAX_BCA` problems and where BCa is not defined).  ``improvement``: probability
+    that on a random problem b is above a, ties half; with its own interval.  ``positive``: share
+    of the bootstrap means above 0.
     """
     import numpy as np
 
@@ -85,8 +90,13 @@ def difference(
         return None
     x, y = np.array(pairs, dtype=np.float64).T
     better = (np.sign(y - x) + 1.0) / 2.0
-    low, high = paired_interval(x, y, resamples=resamples, confidence=confidence, seed=seed)
     draws = resampled_means(np.stack([y - x, better], axis=1), resamples, seed)
+    low: float | None
+    high: float | None
+    if x.size > MAX_BCA:
+        low, high = map(float, interval(draws[:, 0], confidence))
+    else:
+        low, high = bca_interval(x, y, resamples=resamples, confidence=confidence, seed=seed)
     better_low, better_high = interval(draws[:, 1], confidence)
     return {
         "baseline": float(x.mean()),
@@ -102,15 +112,20 @@ def difference(
     }
 
 
-def paired_interval(
+def bca_interval(
     x: Array, y: Array, *, resamples: int, confidence: float, seed: int
-) -> tuple[float, float]:
-    """Bootstrap interval of mean(y - x), pairs drawn together; a point where all pairs agree."""
+) -> tuple[float | None, float | None]:
+    """Bootstrap interval of mean(y - x), pairs drawn together; a point where all pairs agree.
+
+    (None, None) for a single problem, which says nothing about the spread.
+    """
     import numpy as np
     from scipy import stats
 
     shift = y - x
-    if np.ptp(shift) == 0.0:  # also a single problem: the data say nothing about the spread
+    if shift.size < 2:
+        return None, None
+    if np.ptp(shift) == 0.0:
         return float(shift[0]), float(shift[0])
 
     def mean_shift(first: Array, second: Array, axis: int) -> Array:

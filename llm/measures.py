@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -109,19 +110,26 @@ def self_similarity(texts: Sequence[str], order: int = 3) -> float | None:
 def resampled_means(values: Array, resamples: int, seed: int) -> Array:
     """Means over bootstrap draws of the problems: (resamples, columns) from (problems, columns).
 
-    One draw of problems serves all columns, so whole curves can be compared within a draw.
+    One draw of problems serves all columns, and all calls with the same seed and number of
+    problems, so whole curves can be compared within a draw.
     """
     import numpy as np
 
-    problems = values.shape[0]
+    blocks = _draws(values.shape[0], resamples, seed)
+    return np.concatenate([block.astype(np.float64) @ values for block in blocks]) / len(values)
+
+
+@lru_cache(maxsize=2)
+def _draws(problems: int, resamples: int, seed: int) -> tuple[NDArray[np.uint32], ...]:
+    """How often each problem is drawn, in blocks of at most 256 draws of all problems."""
+    import numpy as np
+
     rng = np.random.Generator(np.random.Philox(seed))
     uniform = np.full(problems, 1.0 / problems)
-    blocks = []
-    for start in range(0, resamples, 256):
-        size = min(256, resamples - start)
-        weights = rng.multinomial(problems, uniform, size=size) / problems
-        blocks.append(weights @ values)
-    return np.concatenate(blocks)
+    return tuple(
+        rng.multinomial(problems, uniform, size=min(256, resamples - start)).astype(np.uint32)
+        for start in range(0, resamples, 256)
+    )
 
 
 def interval(draws: Array, confidence: float) -> tuple[Array, Array]:

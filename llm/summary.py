@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diffsmooth.llm.measures import (
@@ -50,7 +50,8 @@ def curve_table(
     """pass@k and distinct correct answers in k draws for every k from 1 to n, with intervals.
 
     Columns ``k``, ``pass``, ``pass_low``, ``pass_high``, ``distinct``, ``distinct_low``,
-    ``distinct_high``; percentile bootstrap over problems, one draw for the whole curve.
+    ``distinct_high``; percentile bootstrap over problems, one draw for the whole curve.  The
+    intervals of a single problem are null: it says nothing about the spread.
     """
     import numpy as np
     import pyarrow as pa
@@ -61,35 +62,50 @@ def curve_table(
     distinct = distinct_curve(n, [row["classes"] for row in problems], ks)
     draws = resampled_means(np.concatenate([solved, distinct], axis=1), resamples, seed)
     low, high = interval(draws, confidence)
+    unknown = np.full(n, len(problems) < 2)
     return pa.table(
         {
             "k": pa.array(ks, pa.int32()),
             "pass": solved.mean(axis=0),
-            "pass_low": low[:n],
-            "pass_high": high[:n],
+            "pass_low": pa.array(low[:n], mask=unknown),
+            "pass_high": pa.array(high[:n], mask=unknown),
             "distinct": distinct.mean(axis=0),
-            "distinct_low": low[n:],
-            "distinct_high": high[n:],
+            "distinct_low": pa.array(low[n:], mask=unknown),
+            "distinct_high": pa.array(high[n:], mask=unknown),
         }
     )
 
 
-def mean_with_interval(
-    values: Sequence[float | None], *, resamples: int, confidence: float, seed: int
-) -> dict[str, Any] | None:
-    """Mean over the problems where the value is known, its interval, and how many those are."""
+def means_with_intervals(
+    columns: Mapping[str, Sequence[float | None]], *, resamples: int, confidence: float, seed: int
+) -> dict[str, dict[str, Any] | None]:
+    """Of each column the mean over the problems where it is known, its interval, and their number.
+
+    ``None`` for a column that is nowhere known; ``low`` and ``high`` are ``None`` where a single
+    problem is known, which says nothing about the spread.
+    """
     import numpy as np
 
-    known = np.array([v for v in values if v is not None], dtype=np.float64)
-    if not known.size:
-        return None
-    low, high = interval(resampled_means(known[:, None], resamples, seed), confidence)
-    return {
-        "mean": float(known.mean()),
-        "low": float(low[0]),
-        "high": float(high[0]),
-        "problems": int(known.size),
-    }
+    found: dict[str, dict[str, Any] | None] = dict.fromkeys(columns)
+    together: dict[bytes, list[str]] = {}  # columns known on the same problems share their draws
+    values = {name: np.array(column, dtype=np.float64) for name, column in columns.items()}
+    for name, column in values.items():
+        together.setdefault(np.isnan(column).tobytes(), []).append(name)
+    for names in together.values():
+        known = np.stack([values[name] for name in names], axis=1)
+        known = known[~np.isnan(known[:, 0])]
+        if not known.size:
+            continue
+        low, high = interval(resampled_means(known, resamples, seed), confidence)
+        several = known.shape[0] > 1
+        for i, name in enumerate(names):
+            found[name] = {
+                "mean": float(known[:, i].mean()),
+                "low": float(low[i]) if several else None,
+                "high": float(high[i]) if several else None,
+                "problems": int(known.shape[0]),
+            }
+    return found
 
 
 def summarise(
@@ -108,13 +124,10 @@ def summarise(
         "samples": n,
         "confidence": confidence,
         "curve": [row for row in curve.to_pylist() if row["k"] in wanted],
-        "measures": {
-            name: mean_with_interval(
-                [row[name] for row in problems],
-                resamples=resamples,
-                confidence=confidence,
-                seed=seed,
-            )
-            for name in MEASURES
-        },
+        "measures": means_with_intervals(
+            {name: [row[name] for row in problems] for name in MEASURES},
+            resamples=resamples,
+            confidence=confidence,
+            seed=seed,
+        ),
     }

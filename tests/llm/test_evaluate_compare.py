@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from diffsmooth.llm.compare import (
     Run,
+    bca_interval,
     compare,
     difference,
-    paired_interval,
 )
 from diffsmooth.llm.measures import pass_curve, problem_measures
 from diffsmooth.llm.speedup import samples_needed, speedups
@@ -94,7 +94,9 @@ def test_interval_is_paired() -> None:
     rng = np.random.default_rng(0)
     x = rng.random(50)
     y = x + 0.01 + 0.001 * rng.standard_normal(50)
-    low, high = paired_interval(x, y, resamples=500, confidence=0.95, seed=0)
+    low, high = bca_interval(x, y, resamples=500, confidence=0.95, seed=0)
+    assert low is not None
+    assert high is not None
     assert 0.009 < low < 0.01 < high < 0.011
 
 
@@ -102,7 +104,7 @@ def test_differences_where_nothing_is_known() -> None:
     assert difference([None], [1.0], **SETTINGS) is None
     one = difference([0.25, None], [0.5, 1.0], **SETTINGS)
     assert one is not None
-    assert (one["low"], one["difference"], one["high"]) == (0.25, 0.25, 0.25)
+    assert (one["low"], one["difference"], one["high"]) == (None, 0.25, None)
     assert one["problems"] == 1
 
 
@@ -139,3 +141,18 @@ def test_speedup_rows_say_which_way_a_bound_goes() -> None:
     back = {(r["level_of"], r["k"]): r for r in speedups(strong, weak, **SETTINGS)}
     assert back["baseline", 1]["bound"] == "<="
     assert back["baseline", 1]["speedup"] == 0.25
+
+
+def test_many_problems_get_the_percentile_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.random(60), rng.random(60) + 0.2
+    few = difference(list(x), list(y), **SETTINGS)
+    monkeypatch.setattr("diffsmooth.llm.compare.MAX_BCA", 10)
+    many = difference(list(x), list(y), **SETTINGS)
+    assert few is not None
+    assert many is not None
+    assert few["low"] != many["low"]
+    deviation = np.std(y - x) / math.sqrt(60)
+    for end in ("low", "high"):
+        assert abs(few[end] - many[end]) < deviation
+        assert 1.0 < abs(many[end] - many["difference"]) / deviation < 3.0

@@ -154,8 +154,25 @@ def test_summary_of_rows() -> None:
     assert measures["distinct_correct"]["mean"] == 1.0
     assert measures["entropy_correct"]["problems"] == 1
     assert measures["tokens"] is None
+    assert measures["distinct_texts"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "problems": 2}
     for row in summary["curve"]:
         assert row["pass_low"] <= row["pass"] <= row["pass_high"]
+
+
+def test_one_problem_has_no_interval() -> None:
+    row = {"score": 1.0, "tokens": 2.0, "finished": 1.0}
+    rows = [row | problem_measures([True, False], ["a", None], ["x", "y"], 1)]
+    settings = {"resamples": 10, "confidence": 0.9, "seed": 0}
+    curve = curve_table(rows, **settings)  # type: ignore[arg-type]
+    assert curve["pass"].to_pylist() == [0.5, 1.0]
+    assert curve["pass_low"].to_pylist() == curve["distinct_high"].to_pylist() == [None, None]
+    summary = summarise(rows, curve, **settings)  # type: ignore[arg-type]
+    assert summary["measures"]["tokens"] == {
+        "mean": 2.0,
+        "low": None,
+        "high": None,
+        "problems": 1,
+    }
 
 
 def test_unequal_numbers_of_samples_are_refused() -> None:
