@@ -193,7 +193,8 @@ class PKPO(RewardOnly):
         raw = k * (number + (1 - number) * (1 - others_fail))
         if self.baseline == "none":
             return raw
-        return raw - k * size / (size - 1) * (1 - _no_success(others_wrong, size - 1, k))
+        pass_rate = 1 - _no_success(others_wrong, size - 1, k)
+        return raw - k * pass_rate * size / (size - 1)  # in this order: exact on exact numbers
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from itertools import product
 from math import comb
 from typing import TYPE_CHECKING, Any
 
+from diffsmooth.theory.statements._reward_only import CLOSED, LIMITS, WEIGHTS, Formula, rules
 from diffsmooth.theory.statements._softmax import Lumped
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
     from diffsmooth.theory.rules import RewardOnly
 
-Formula = Callable[..., Any]
-
 
 def _marginal(plus: Formula, minus: Formula, G: int, C: Any) -> Any:
     return sum(
@@ -42,57 +41,25 @@ def _marginal(plus: Formula, minus: Formula, G: int, C: Any) -> Any:
     )
 
 
-#: u'(C) in closed form, for finite groups; K is the k of pass@k.
-CLOSED: dict[str, Formula] = {
-    "vanilla": lambda C, G, K: 1,
-    "dr-grpo": lambda C, G, K: 1 - Fraction(1, G),
-    "rloo": lambda C, G, K: 1,
-    "psr": lambda C, G, K: 1,
-    "nsr": lambda C, G, K: 1,
-    "w-reinforce": lambda C, G, K: Fraction(11, 10),
-    "maxrl": lambda C, G, K: sum((1 - C) ** j for j in range(G - 1)),
-    "pkpo": lambda C, G, K: K * (1 - C) ** (K - 1),
-}
-
-
 @dataclass(frozen=True)
 class Claim:
     """marginal(plus, minus, G, C): u'(C) of a rule with those advantages; closed: u' rule by rule.
 
-    grpo_square(n, G), passk_square(free, G, k): the squares of the coefficients of u' for GRPO
-    and for Pass@k training (free = G - n), up to a common factor, as ratios of neighbours.
+    weights: (k/G) A+(k) of the rules whose advantages add up to 0; limits: u' for large groups.
+    grpo_square(n, G), focal_square(n, G): squares of the coefficients of u' in its zero-sum form,
+    up to a factor, for GRPO and F-GRPO; maxrl_step(m, G): the coefficient m >= 1 of MaxRL.
     """
 
     marginal: Formula = _marginal
     closed: Mapping[str, Formula] = field(default_factory=lambda: CLOSED)
+    weights: Mapping[str, Formula] = field(default_factory=lambda: WEIGHTS)
+    limits: Mapping[str, Formula] = field(default_factory=lambda: LIMITS)
     grpo_square: Formula = lambda n, G: 1 / (n * (G - n))
     maxrl_step: Formula = lambda m, G: G / (m + 1)
     focal_square: Formula = lambda n, G: (G - n) / n
 
 
 CLAIM = Claim()
-
-
-def rules(K: int = 2, exact: bool = False) -> dict[str, RewardOnly]:
-    """Every reward-only rule, without the eps of implementations; groups of at least K + 1."""
-    import sympy as sp
-
-    from diffsmooth.theory import rules as r
-
-    tenth = sp.Rational(1, 10) if exact else 0.1
-    return {
-        "vanilla": r.Reinforce(),
-        "dr-grpo": r.DrGRPO(),
-        "rloo": r.RLOO(),
-        "psr": r.SignedReinforce(1, 0),
-        "nsr": r.SignedReinforce(0, 1),
-        "w-reinforce": r.SignedReinforce(tenth, 1),
-        "maxrl": r.MaxRL(eps=0),
-        "pkpo": r.PKPO(K),
-        "grpo": r.GRPO(eps=0),
-        "pass-at-k": r.PassAtK(K),
-        "f-grpo": r.FGRPO(gamma=1, eps=0),
-    }
 
 
 def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
@@ -173,19 +140,27 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
         )
         symbols += [*ups, *downs]
     big_k = sp.Symbol("K", positive=True)
+    power = (1 - c) ** big_k
     utilities = {
-        # name: (u, its u' as the limit of large groups or exactly)
-        "GRPO, G to infinity": (2 * sp.asin(sp.sqrt(c)), 1 / sp.sqrt(c * (1 - c))),
-        "PKPO": (1 - (1 - c) ** big_k, claim.closed["pkpo"](c, 9, big_k)),
+        "GRPO, G to infinity": (2 * sp.asin(sp.sqrt(c)), claim.limits["grpo"](c, big_k)),
+        "F-GRPO, G to infinity": (
+            sp.asin(sp.sqrt(c)) + sp.sqrt(c) * sp.sqrt(1 - c),
+            claim.limits["f-grpo"](c, big_k),
+        ),
+        "MaxRL, G to infinity": (sp.log(c), claim.limits["maxrl"](c, big_k)),
         "MaxRL, G = 6": (
             sum((1 - (1 - c) ** j) / sp.Integer(j) for j in range(1, 6)),
             claim.closed["maxrl"](c, 6, 1),
         ),
-        "MaxRL, G to infinity": (sp.log(c), 1 / c),
-        "F-GRPO gamma = 1/2, G to infinity": (2 * sp.sqrt(c), 1 / sp.sqrt(c)),
+        "PKPO": (1 - power, claim.closed["pkpo"](c, 9, big_k)),
     }
     for name, (u, slope) in utilities.items():
         steps[name] = sp.simplify(sp.diff(u, c) - slope)
+    # (2/k) arcsin sqrt x has the slope (x'/k)/sqrt(x (1-x)), x = pass@k: squares, to stay rational.
+    x_k = 1 - power
+    steps["Pass@k training, G to infinity"] = sp.simplify(
+        (sp.diff(x_k, c) / big_k) ** 2 / (x_k * power) - claim.limits["pass-at-k"](c, big_k) ** 2
+    )
     return symbolic.zero(
         steps,
         [*dict.fromkeys([*symbols, big_k])],
@@ -201,10 +176,9 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
     from diffsmooth.theory.verify import exact
 
     def value(x: Any) -> Fraction:
-        number = sp.nsimplify(x) if not getattr(x, "is_Rational", False) else x
-        if not number.is_Rational:
-            raise TypeError(f"not a rational advantage: {x}")
-        return Fraction(int(number.p), int(number.q))
+        if not getattr(x, "is_Rational", False):
+            raise TypeError(f"not an exact rational advantage: {x!r}")
+        return Fraction(int(x.p), int(x.q))
 
     def table(rule: RewardOnly, size: int) -> tuple[list[Fraction], list[Fraction]]:
         pairs = [rule.two_values(j, size, exact=True) for j in range(size + 1)]
@@ -370,40 +344,74 @@ def check_certified(claim: Claim, budget: Budget) -> Outcome:
 
 
 def check_random(claim: Claim, budget: Budget) -> Outcome:
-    """The library's utilities and the rules' own two values, every rule, group sizes 2 to 12."""
+    """The library's u, u', u'', curvature and limits against the formulas, rule by rule."""
+    import numpy as np
     from hypothesis import strategies as st
 
     from diffsmooth.theory import utilities
     from diffsmooth.theory.verify import random
 
-    names = list(rules())
+    nodes, node_weights = np.polynomial.legendre.leggauss(8)
 
     def margin(instance: tuple[str, int, float, int]) -> tuple[float, float]:
         name, size, c, big_k = instance
-        big_k = min(big_k, size)
+        big_k = min(big_k, size - 1)
         rule = rules(big_k)[name]
         pairs = [rule.two_values(j, size) for j in range(size + 1)]
         largest = 1 + max(abs(float(x)) for pair in pairs for x in pair)
         plus, minus = [float(a) for a, _ in pairs], [float(b) for _, b in pairs]
-        expected = claim.marginal(plus.__getitem__, minus.__getitem__, size, c)
-        # Binomial weights: 2G roundings; the sum has G terms; c and 1 - c as given.
-        bound = 16 * size * (size + 8) * EPS * largest
-        checks = [
-            -abs(float(utilities.utility_derivative(rule, c, size)) - float(expected)) / bound
-        ]
+
+        def slope(at: Any) -> Any:
+            return claim.marginal(plus.__getitem__, minus.__getitem__, size, at)
+
+        # The degree is at most 11: eight nodes integrate it exactly, and u(0) = 0.
+        area = float(c / 2 * (node_weights @ (slope(c * (nodes + 1) / 2) + 0 * nodes)))
+        gaps = [plus[m + 1] - minus[m] for m in range(size)]
+        second = (size - 1) * sum(
+            comb(size - 2, m) * c**m * (1 - c) ** (size - 2 - m) * (gaps[m + 1] - gaps[m])
+            for m in range(size - 1)
+        )
+        first = float(slope(c))
+        library = {
+            "u": (utilities.utility(rule, c, size), area),
+            "u'": (utilities.utility_derivative(rule, c, size), first),
+            "u''": (utilities.utility_second_derivative(rule, c, size), second),
+            # curvature * u' + u'' = 0, free of the division's conditioning
+            "curvature": (-utilities.curvature(rule, c, size) * first, second),
+        }
+        # Binomial weights: 2G roundings; sums of G terms up to (G - 1) largest gaps.
+        bound = 32 * size * (size + 8) * EPS * largest * size
+        # the division by u' and back
+        bounds = dict.fromkeys(library, bound) | {"curvature": bound * (1 + abs(second / first))}
+        checks = [-abs(float(a) - float(b)) / bounds[key] for key, (a, b) in library.items()]
         if name in claim.closed:
-            closed = float(claim.closed[name](c, size, big_k))
-            checks.append(-abs(float(expected) - closed) / bound)
+            checks.append(-abs(first - float(claim.closed[name](c, size, big_k))) / bound)
+        if name in claim.weights:
+            mean = sum(
+                comb(size, k) * c**k * (1 - c) ** (size - k) * claim.weights[name](k, size, big_k)
+                for k in range(size + 1)
+            )
+            v = c * (1 - c)
+            checks.append(-abs(first - mean / v) / (bound / v))
+        if name in claim.limits:
+            limit = float(claim.limits[name](c, big_k))
+            found = float(utilities.limit(name, big_k).derivative(c))
+            # 1 - (1-C)^k is formed by a subtraction: relative error up to eps/(k C).
+            checks.append(-abs(found - limit) / (64 * (1 + big_k) * EPS * limit / (c * (1 - c))))
         return min(checks), 1.0
 
     return random.for_all(
         st.tuples(
-            st.sampled_from(names), st.integers(2, 12), st.floats(0.01, 0.99), st.integers(1, 6)
+            st.sampled_from(list(rules())),
+            st.integers(2, 12),
+            st.floats(0.01, 0.99),
+            st.integers(1, 6),
         ),
         margin,
         budget,
-        "library u' (in units of the error bound)",
-        show=lambda t: f"{t[0]}, G = {t[1]}, C = {t[2]:.4g}, k = {min(t[3], t[1])}",
+        "library utilities (in units of the error bound)",
+        show=lambda t: f"{t[0]}, G = {t[1]}, C = {t[2]:.4g}, k = {min(t[3], t[1] - 1)}",
+        examples=3000 if budget.deep else 250,
     )
 
 
@@ -464,7 +472,7 @@ STATEMENT = Statement(
         ),
         Method(
             "exact",
-            "8 rules in closed form, G in 3..5 (..7 deep), all C; groups of 3 drawn",
+            "10 rules in closed form, G in 3..5 (..7 deep), all C; groups of 3 drawn",
             check_exact,
         ),
         Method(
@@ -473,7 +481,7 @@ STATEMENT = Statement(
         Method(
             "certified", "u'' at G = 8: C in [0, .95], [0, .49], [.51, 1], [0, 1]", check_certified
         ),
-        Method("random", "library, 11 rules, G in 2..12, C in [.01, .99]", check_random),
+        Method("random", "library, 17 rules, G in 2..12, C in [.01, .99]", check_random),
     ),
     mutants=(
         Mutant(
@@ -507,6 +515,16 @@ STATEMENT = Statement(
             "MaxRL maximises log C at every group size",
             replace(CLAIM, closed={**CLOSED, "maxrl": lambda C, G, K: 1 / C}),
             by=("symbolic", "exact", "random"),
+        ),
+        Mutant(
+            "F-GRPO is GRPO",
+            replace(CLAIM, weights={**WEIGHTS, "f-grpo": WEIGHTS["grpo"]}),
+            by="random",
+        ),
+        Mutant(
+            "GRPO with large groups maximises arcsin sqrt C",
+            replace(CLAIM, limits={**LIMITS, "grpo": lambda C, K: 1 / (2 * (C * (1 - C)) ** 0.5)}),
+            by="random",
         ),
         Mutant(
             "GRPO's utility is concave",

@@ -247,7 +247,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
 
     from diffsmooth.theory.optima import smoothing
     from diffsmooth.theory.passk import pass_at_k_exact
-    from diffsmooth.theory.statements.e1_utility import rules
+    from diffsmooth.theory.statements._reward_only import rules
     from diffsmooth.theory.utilities import utility_derivative
     from diffsmooth.theory.verify import random
 

@@ -1,0 +1,97 @@
+"""Every reward-only rule with its marginal utility written out by hand: the tables behind E1.
+
+Written from the definitions of the rules, not with their code: the two are compared.  Formulas run
+on Fractions, floats, arrays and sympy.  C is correctness, G the group size, K the k of pass@k, and
+k the number of correct answers in a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from math import comb, sqrt
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffsmooth.theory.rules import RewardOnly
+
+Formula = Callable[..., Any]
+
+#: u'(C) in closed form for finite groups, where it is a polynomial with rational coefficients.
+CLOSED: dict[str, Formula] = {
+    "vanilla": lambda C, G, K: 1,
+    "dr-grpo": lambda C, G, K: 1 - Fraction(1, G),
+    "rloo": lambda C, G, K: 1,
+    "psr": lambda C, G, K: 1,
+    "nsr": lambda C, G, K: 1,
+    "w-reinforce": lambda C, G, K: Fraction(11, 10),
+    "maxrl": lambda C, G, K: sum((1 - C) ** j for j in range(G - 1)),
+    "pkpo": lambda C, G, K: K * (1 - C) ** (K - 1),
+    "pkpo-none": lambda C, G, K: K * (1 - C) ** (K - 1),
+    "pkpo-loo": lambda C, G, K: K * (1 - C) ** (K - 1),
+}
+
+
+def _deviation(k: int, G: int) -> float:
+    return sqrt(k * (G - k)) / G
+
+
+def _pass_at_k_weight(k: int, G: int, K: int) -> float:
+    fail = comb(G - k, K) / comb(G, K)
+    return 0.0 if fail in (0.0, 1.0) else k / G * sqrt(fail / (1 - fail))
+
+
+#: For rules whose advantages add up to 0 in every group: (k/G) A+(k), so that
+#: u'(C) = E[weight(k, G, K)] / (C (1-C)), k ~ Bin(G, C).  EPS_USED is the eps of the "-eps" rows.
+EPS_USED = 0.1
+WEIGHTS: dict[str, Formula] = {
+    "grpo": lambda k, G, K: _deviation(k, G),
+    "grpo-ddof": lambda k, G, K: _deviation(k, G) * sqrt((G - 1) / G),
+    "grpo-eps": lambda k, G, K: k * (G - k) / G**2 / (_deviation(k, G) + EPS_USED),
+    "f-grpo": lambda k, G, K: (1 - k / G) * _deviation(k, G),
+    "f-grpo-half": lambda k, G, K: sqrt(1 - k / G) * _deviation(k, G),
+    "maxrl-eps": lambda k, G, K: k * (G - k) / G**2 / (k / G + EPS_USED),
+    "pass-at-k": _pass_at_k_weight,
+}
+
+#: u'(C) as the group grows.
+LIMITS: dict[str, Formula] = {
+    "vanilla": lambda C, K: 1 + 0 * C,
+    "dr-grpo": lambda C, K: 1 + 0 * C,
+    "rloo": lambda C, K: 1 + 0 * C,
+    "psr": lambda C, K: 1 + 0 * C,
+    "nsr": lambda C, K: 1 + 0 * C,
+    "w-reinforce": lambda C, K: Fraction(11, 10) + 0 * C,
+    "grpo": lambda C, K: 1 / (C * (1 - C)) ** Fraction(1, 2),
+    "f-grpo": lambda C, K: ((1 - C) / C) ** Fraction(1, 2),
+    "maxrl": lambda C, K: 1 / C,
+    "pkpo": lambda C, K: K * (1 - C) ** (K - 1),
+    "pass-at-k": lambda C, K: ((1 - C) ** K / (1 - (1 - C) ** K)) ** Fraction(1, 2) / (1 - C),
+}
+
+
+def rules(K: int = 2, exact: bool = False) -> dict[str, RewardOnly]:
+    """The rules of the package that the tables describe.  Groups need K answers ("loo": K + 1)."""
+    import sympy as sp
+
+    from diffsmooth.theory import rules as r
+
+    return {
+        "vanilla": r.Reinforce(),
+        "dr-grpo": r.DrGRPO(),
+        "rloo": r.RLOO(),
+        "psr": r.SignedReinforce(1, 0),
+        "nsr": r.SignedReinforce(0, 1),
+        "w-reinforce": r.SignedReinforce(sp.Rational(1, 10) if exact else 0.1, 1),
+        "maxrl": r.MaxRL(eps=0),
+        "maxrl-eps": r.MaxRL(eps=EPS_USED),
+        "pkpo": r.PKPO(K),
+        "pkpo-none": r.PKPO(K, "none"),
+        "pkpo-loo": r.PKPO(K, "loo"),
+        "grpo": r.GRPO(eps=0),
+        "grpo-ddof": r.GRPO(eps=0, ddof=1),
+        "grpo-eps": r.GRPO(eps=EPS_USED),
+        "pass-at-k": r.PassAtK(K),
+        "f-grpo": r.FGRPO(gamma=1, eps=0),
+        "f-grpo-half": r.FGRPO(gamma=0.5, eps=0),
+    }
