@@ -122,7 +122,7 @@ def shape_of(config: SmallModel) -> Any:
 
 
 def build(config: SmallModel | None = None) -> tuple[Any, Any]:
-    """Random model and its tokenizer: ``(LlamaForCausalLM, tokenizer)``; same seed, same weights."""
+    """Random model and tokenizer: ``(LlamaForCausalLM, tokenizer)``; same seed, same weights."""
     import torch
     from transformers import LlamaForCausalLM
 
@@ -331,7 +331,7 @@ def sample(
 
 
 def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
-    """TRL's ``rollout_func`` for small models: answers and their log-probabilities by :func:`sample`.
+    """TRL's ``rollout_func`` for small models: answers and log-probs by :func:`sample`.
 
     One answer per entry of ``prompts`` (the trainer has already repeated each prompt).  TRL then
     scores, standardises and optimises as always; the log-probabilities reach the rule as the
@@ -357,7 +357,7 @@ def pretrain_countdown(
     generator: Generator,
     progress: Callable[[int, float], None] | None = None,
 ) -> Path:
-    """Make a model, teach it CountDown (problems of the training split only), write it to ``folder``.
+    """Make a model, teach it CountDown (training split only), write it to ``folder``.
 
     The folder appears whole or not at all, so that a killed run leaves nothing that looks done.
     """

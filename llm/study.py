@@ -106,7 +106,7 @@ class Study:
 
 
 def demo_study(steps: int = 300, seeds: Sequence[int] = (0, 1, 2)) -> Study:
-    """The study of ``make demo``: GRPO and centred smoothing at three strengths a factor 3 apart."""
+    """The study of the demo: GRPO and centred smoothing at three strengths a factor 3 apart."""
 
     def centred(g: float) -> Arm:
         return Arm(f"centred g={g:g}", RuleChoice("centred", {"g_correct": g}))
@@ -244,8 +244,8 @@ def _watcher(run: Run, rows: list[dict[str, Any]]) -> Any:
         @staticmethod
         def _measure(step: int, kw: dict[str, Any]) -> None:
             counts = measure(
-                kw["model"], kw["processing_class"], task, run.training.generation,
-                m.samples, seed=(m.seed, run.training.seed, step),
+                kw["model"], kw["processing_class"], task, generation=run.training.generation,
+                samples=m.samples, seed=(m.seed, run.training.seed, step),
             )  # fmt: skip
             rows.extend({"step": step, **row} for row in counts)
 
@@ -253,7 +253,7 @@ def _watcher(run: Run, rows: list[dict[str, Any]]) -> Any:
 
 
 def measure(
-    model: Any, tok: Any, task: Any, generation: Generation, samples: int, seed: Sequence[int]
+    model: Any, tok: Any, task: Any, *, generation: Generation, samples: int, seed: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Sample every problem of ``task`` and count: one row a problem.
 
@@ -381,7 +381,7 @@ def final_table(out: Path) -> list[dict[str, Any]]:
 
 
 def figure(out: Path, path: Path | None = None) -> Path:
-    """Draw ``summary.parquet`` of ``out``: each measure against steps, mean and range over seeds."""
+    """Draw ``summary.parquet``: each measure against steps, mean and range over seeds."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

@@ -88,8 +88,11 @@ class RuleChoice:
     gamma: Literal["fixed", "adaptive"] = "fixed"
     adaptive: Adaptive = field(default_factory=Adaptive)
     base: Literal["engine", "rule"] = "engine"
+    clip_cov: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.clip_cov <= 1.0:
+            raise ValueError(f"clip_cov is {self.clip_cov}; it must lie in [0, 1]")
         self.build()
 
     def build(self) -> Rule | None:
@@ -273,27 +276,29 @@ def _merged(file: Path, behind: tuple[Path, ...]) -> dict[str, Any]:
     if file.resolve() in behind:
         raise ConfigError("extends: the files extend one another")
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        data: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{file.name}: must be a mapping of keys")
-    parent = data.pop("extends", None)
+    mine: dict[str, Any] = dict(data)
+    parent = mine.pop("extends", None)
     if parent is None:
-        return data
+        return mine
     if not isinstance(parent, str):
         raise ConfigError(f"extends: must be a path, got {parent!r}")
-    return _over(_merged(file.parent / parent, (*behind, file.resolve())), data)
+    below = _merged(file.parent / parent, (*behind, file.resolve()))
+    return _over(below, mine)
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     out = dict(below)
     for key, value in above.items():
         old = out.get(key)
-        whole = key in ("parameters", "trl") or not (
-            isinstance(old, dict) and isinstance(value, dict)
-        )
-        out[key] = value if whole else _over(old, value)
+        if isinstance(old, dict) and isinstance(value, dict) and key not in ("parameters", "trl"):
+            out[key] = _over(old, value)
+        else:
+            out[key] = value
     return out
 
 
@@ -455,6 +460,7 @@ def trainer(config: Training, folder: Path, callbacks: Sequence[Any] = ()) -> An
         rule=choice.build(),
         gamma=choice.adaptive if choice.gamma == "adaptive" else None,
         base=choice.base,
+        clip_cov=choice.clip_cov,
         **kwargs,
     )
     from transformers import PrinterCallback

@@ -12,12 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-Form = Literal["reward", "advantage"]
+if TYPE_CHECKING:
+    from diffsmooth.theory.critical import Form
+
+#: Log-prob of the answers that fill a row of the table: its exponential is exactly 0.
+_NEVER = -1e4
 
 
 @dataclass(frozen=True)
@@ -74,31 +78,37 @@ def critical_strengths(
     correct: NDArray[np.bool_],
     group: NDArray[np.int64],
     answer: NDArray[np.int64],
+    *,
     form: Form,
-    centred: bool = True,
 ) -> NDArray[np.float64]:
     """Plug-in estimate of C5's g* for every group, in order of group id: shape (groups,).
 
-    ``logps`` (B,) sequence log-probs in nats, ``answer`` (B,) ids of identical answers.  NaN
-    where a group has fewer than two distinct correct answers or no wrong one; ``inf`` where (in
-    the literal, not centred form) no strength suffices.  ``form`` says where the term enters.
+    ``logps`` (B,) sequence log-probs in nats, ``answer`` (B,) ids of identical answers; ``form``
+    is that of :func:`diffsmooth.theory.critical.critical_strength`.  NaN where a group has fewer
+    than two distinct correct answers or no wrong one; ``inf`` where no strength suffices (literal
+    forms).
     """
-    try:  # TODO remove
-        from diffsmooth.theory.critical import critical_strength
-    except ImportError:
-        return np.zeros(0)
+    from diffsmooth.theory.critical import critical_strength
+    from diffsmooth.theory.policy import Policy
 
-    out = []
-    for g in np.unique(group):
-        rows = np.flatnonzero((group == g) & correct)
-        share = len(rows) / int((group == g).sum())
-        _, first = np.unique(answer[rows], return_index=True)
-        seen = logps[rows[np.sort(first)]]
-        if len(seen) < 2 or share == 1.0:
-            out.append(math.nan)
-            continue
-        q = seen - np.logaddexp.reduce(seen)
-        table = np.append(math.log(share) + q, math.log1p(-share))[None, :]
-        good = np.append(np.ones(len(q), dtype=bool), False)[None, :]
-        out.append(float(critical_strength(table, good, form=form, centred=centred)[0]))
-    return np.asarray(out, dtype=np.float64)
+    ids, place, size = np.unique(group, return_inverse=True, return_counts=True)
+    seen: list[dict[int, float]] = [{} for _ in ids]
+    hits = np.zeros(len(ids))
+    for g, name, value in zip(
+        place[correct].tolist(), answer[correct].tolist(), logps[correct].tolist(), strict=True
+    ):
+        seen[g].setdefault(name, value)
+        hits[g] += 1
+    usable = [g for g in range(len(ids)) if len(seen[g]) >= 2 and hits[g] < size[g]]
+    out = np.full(len(ids), math.nan)
+    if not usable:
+        return out
+    width = max(len(seen[g]) for g in usable)
+    table = np.full((len(usable), width + 1), _NEVER)
+    for row, g in enumerate(usable):
+        found = np.fromiter(seen[g].values(), dtype=np.float64)
+        share = hits[g] / size[g]
+        table[row, : len(found)] = math.log(share) + found - np.logaddexp.reduce(found)
+        table[row, -1] = math.log1p(-share)
+    out[usable] = critical_strength(Policy(table, np.arange(width + 1) < width), form)
+    return out

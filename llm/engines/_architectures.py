@@ -73,7 +73,7 @@ def config_of(shape: Architecture) -> Any:
 
 
 def count(config: Any) -> int:
-    """Number of parameters of the model with this ``transformers`` configuration, tied ones once."""
+    """Number of parameters of the model with this configuration, tied ones once."""
     import torch
     from transformers import AutoModelForCausalLM
 

@@ -39,7 +39,8 @@ def require(package: str, extra: str) -> ModuleType:
         return importlib.import_module(package)
     except ImportError as error:
         raise ImportError(
-            f"{package} cannot be imported ({error}); install it with: pip install 'diffsmooth[{extra}]'"
+            f"{package} cannot be imported ({error}); "
+            f"install it with: pip install 'diffsmooth[{extra}]'"
         ) from error
 
 
@@ -73,7 +74,8 @@ def check_hooks(
             faults.append(f"method {name} has no parameter {', '.join(missing)}")
     if faults:
         raise UpstreamChangedError(
-            f"{package} {installed(package)}: {trainer.__name__} has changed ({'; '.join(faults)}); "
-            "the rule would silently not be applied. Use a supported version of "
-            f"{package} (see docs) or report this."
+            f"{package} {installed(package)}: {trainer.__name__} has changed "
+            f"({'; '.join(faults)}); "
+            "the rule would silently not be applied. "
+            f"Use a supported version of {package}."
         )

@@ -29,7 +29,7 @@ def per_answer(advantages: torch.Tensor, output: dict[str, Any]) -> torch.Tensor
 
 
 def rewrite(log: Any, values: Sequence[float]) -> None:
-    """Replace the last ``len(values)`` entries of a deque: the trainer logged them without the term."""
+    """Replace the last ``len(values)`` entries of a deque, which lack what the rule did."""
     if len(log) < len(values):
         raise RuntimeError("the trainer logged fewer advantages than it computed")
     for _ in values:
@@ -38,6 +38,7 @@ def rewrite(log: Any, values: Sequence[float]) -> None:
 
 
 def metrics(
+    *,
     used: torch.Tensor,
     base: torch.Tensor,
     addition: torch.Tensor | None,

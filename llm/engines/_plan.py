@@ -83,7 +83,7 @@ def _generations(config: Training) -> int | None:
 
 
 def lora_parameters(shape: Any, lora: Lora) -> int:
-    """Parameters of low-rank adapters on the linear layers of every block: rank (inputs + outputs)."""
+    """Parameters of the adapters on every block's linear layers: rank (inputs + outputs) each."""
     hidden, heads = shape.hidden_size, shape.num_attention_heads
     dim = getattr(shape, "head_dim", None) or hidden // heads
     q, kv = heads * dim, shape.num_key_value_heads * dim

@@ -44,8 +44,11 @@ class VerifierReward:
         self._lock = threading.Lock()
 
     def __call__(self, completions: Sequence[Any], **columns: Any) -> list[float]:
-        """Scores of the answers.  Raises ``KeyError`` for an unknown problem, ``ValueError``
-        without the column ``problem_id``."""
+        """Scores of the answers.
+
+        Raises ``KeyError`` for an unknown problem, ``ValueError`` without the column
+        ``problem_id``.
+        """
         ids = columns.get(PROBLEM_COLUMN)
         if ids is None:
             raise ValueError(f"the training data has no column {PROBLEM_COLUMN!r}")
@@ -56,7 +59,7 @@ class VerifierReward:
         return [v.score for v in verdicts]
 
     def take(self) -> list[Verdict] | None:
-        """Verdicts of the last call, in its order; ``None`` if there was none since the last take."""
+        """Verdicts of the last call, in its order; ``None`` if there was none since."""
         with self._lock:
             verdicts, self._last = self._last, None
         return verdicts

@@ -26,8 +26,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,17 +39,36 @@ from diffsmooth.llm.engines._hooks import (
     installed,
     require,
 )
-from diffsmooth.llm.engines._resume import ReplaySampler
-from diffsmooth.llm.engines._verifier import PROBLEM_COLUMN, VerifierReward, answer_text
-from diffsmooth.theory.rules import GRPO, GroupBatch, Rule, Smoothed, SmoothingTerm, add_term
+from diffsmooth.llm.engines._resume import ResumableMixin
+from diffsmooth.llm.engines._rows import (
+    Canonical,
+    Captured,
+    Scored,
+    engine_logps,
+    fit,
+    forward_logps,
+    scatter,
+    score,
+)
+from diffsmooth.llm.engines._verifier import PROBLEM_COLUMN, VerifierReward
+from diffsmooth.theory.rules import (
+    GRPO,
+    Rule,
+    Smoothed,
+    SmoothingTerm,
+    add_term,
+    clip_cov_drop,
+)
 
 if TYPE_CHECKING:
     import torch
 
+    from diffsmooth.theory.critical import Form
+
 __all__ = [
     "PROBLEM_COLUMN",
     "Adaptive",
-    "SmoothedGRPOTrainer",
+    "SmoothedGRPOTrainer",  # noqa: F822 - made on demand, below
     "SmoothedMixin",
     "UpstreamChangedError",
     "VerifierReward",
@@ -59,13 +76,9 @@ __all__ = [
 ]
 
 Base = Literal["engine", "rule"]
-#: ``canonical(rows, texts)``: the class of each answer (any string), ``None`` for no answer.
-Canonical = Callable[[Sequence[dict[str, Any]], Sequence[str]], Sequence[str | None]]
-
-_STATE_FILE = "diffsmooth_state_{rank}.pt"
 
 
-class SmoothedMixin:
+class SmoothedMixin(ResumableMixin):
     """Mixin over ``trl.GRPOTrainer``; takes its constructor's arguments and these:
 
     rule
@@ -83,6 +96,11 @@ class SmoothedMixin:
         term over the sum of log-probs).  ``None``: the rule's own strength.
     base
         ``"engine"`` or ``"rule"``, see the module.
+    clip_cov
+        Clip-Cov's fraction of tokens (its paper: 2e-4) whose gradient is dropped, on top of any
+        rule; 0: none.  Exact with one update a generation, where dropping a token's gradient and
+        giving it the advantage 0 are the same.  KL-Cov and SimKO change the loss itself, which is
+        no advantage; TRL has clip-higher (``epsilon_high``) and token entropy (``entropy_coef``).
 
     Raises ``ValueError`` for settings that contradict each other and
     :class:`UpstreamChangedError` if the installed TRL lacks a hook.
@@ -90,20 +108,12 @@ class SmoothedMixin:
 
     # What the trainer behind the mixin has.
     model: Any
-    args: Any
-    accelerator: Any
-    state: Any
     beta: float
     num_generations: int
-    num_iterations: int
     reward_funcs: list[Any]
     reward_func_names: list[str]
     reward_weights: Any
-    _metrics: Any
     _logs: Any
-    _step: int
-    _buffered_inputs: Any
-    _get_per_token_logps_and_entropies: Any
 
     def __init__(
         self,
@@ -114,6 +124,7 @@ class SmoothedMixin:
         canonical: Canonical | None = None,
         gamma: Adaptive | Literal["adaptive"] | None = None,
         base: Base = "engine",
+        clip_cov: float = 0.0,
         **kwargs: Any,
     ) -> None:
         check_hooks(_upstream(type(self)), TRL_HOOKS, "trl")
@@ -121,13 +132,15 @@ class SmoothedMixin:
             raise ValueError(f"base is {base!r}; allowed: engine, rule")
         if not math.isfinite(threshold):
             raise ValueError(f"threshold is {threshold}; it must be finite")
-        self._threshold, self._canonical = threshold, canonical
+        if not 0.0 <= clip_cov <= 1.0:
+            raise ValueError(f"clip_cov is {clip_cov}; it must lie in [0, 1]")
+        self._threshold, self._canonical, self._clip_cov = threshold, canonical, clip_cov
         self._set_rule(rule, base)
         adaptive = Adaptive() if gamma == "adaptive" else gamma
         if adaptive is not None:
             self._check_adaptive(adaptive)
         self._adaptive = None if adaptive is None else AdaptiveState(adaptive)
-        self._captured: _Captured | None = None
+        self._captured: Captured | None = None
         super().__init__(*args, **kwargs)
         self._check_upstream_state()
         self._verifier_index = self._find_verifier(verifier)
@@ -155,8 +168,8 @@ class SmoothedMixin:
         term = self._smoothing_term()
         if term is None or term.quotient or term.reduction != "sum":
             raise ValueError(
-                'gamma="adaptive" follows theory.md C5, which is about a smoothing term over the sum '
-                "of log-probs: give a Smoothed rule with reduction='sum' and without quotient"
+                'gamma="adaptive" follows theory.md C5, which is about a smoothing term over the '
+                "sum of log-probs: give a Smoothed rule with reduction='sum' and without quotient"
             )
 
     def _in_force(self) -> tuple[SmoothingTerm | None, Rule | None]:
@@ -196,7 +209,8 @@ class SmoothedMixin:
         ]
         if missing:
             raise UpstreamChangedError(
-                f"trl {installed('trl')}: GRPOTrainer has no {', '.join(missing)}; use a supported version"
+                f"trl {installed('trl')}: GRPOTrainer has no {', '.join(missing)}; "
+                "use a supported version"
             )
 
     def _find_verifier(self, name: str | None) -> int:
@@ -223,7 +237,7 @@ class SmoothedMixin:
         rewards: torch.Tensor = super()._calculate_rewards(  # type: ignore[misc]
             inputs, prompts, completions, completion_ids_list, **kwargs
         )
-        self._captured = _Captured(rewards, list(inputs), list(completions))
+        self._captured = Captured(rewards, list(inputs), list(completions))
         return rewards
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
@@ -239,23 +253,31 @@ class SmoothedMixin:
             self._apply_rule(output, captured)
         return output
 
-    def _take_captured(self) -> _Captured | None:
+    def _take_captured(self) -> Captured | None:
         captured, self._captured = self._captured, None
         return captured
 
-    def _apply_rule(self, output: dict[str, Any], captured: _Captured) -> None:
+    def _apply_rule(self, output: dict[str, Any], captured: Captured) -> None:
         training: bool = self.model.training
-        scored = self._scored(captured)
-        logps = self._engine_logps(output)
+        scored = score(
+            self,
+            captured,
+            self._verifier_index,
+            threshold=self._threshold,
+            canonical=self._canonical,
+        )
+        logps = engine_logps(self, output)
         term, whole = self._in_force()
         needed: Any = whole.needs_logps if whole is not None else None
         if needed is None:
             needed = term is not None and not (term.is_zero or term.quotient)
+        needed = needed or self._clip_cov > 0
         if logps is None and (needed or self._adaptive is not None):
             logps = self._forward_logps(output)
         token_level = bool(
             (whole is not None and whole.token_level)
             or (term is not None and term.reduction == "token" and not term.is_zero)
+            or self._clip_cov > 0
         )
         answers = gather_answers(self.accelerator, output, logps, token_level)
         group = group_ids(answers.prompt, self._group_size(training))
@@ -272,97 +294,63 @@ class SmoothedMixin:
         before = output["advantages"]
         addition: torch.Tensor | None = None
         if whole is not None:
-            batch, rows = _batch(scored, answers, group)
+            batch, rows = scored.batch(answers, group)
             values = whole(batch) if batch is not None else scored.reward.new_zeros(0)
-            full = _scatter(values.to(before.dtype), rows, len(scored.reward))
-            output["advantages"] = _fit(full[local], output)
+            full = scatter(values.to(before.dtype), rows, len(scored.reward))
+            output["advantages"] = fit(full[local], output)
             if isinstance(whole, Smoothed) and batch is not None:
                 # What was added to the base, for the log.
-                base = _scatter(whole.base(batch).to(before.dtype), rows, len(scored.reward))
+                base = scatter(whole.base(batch).to(before.dtype), rows, len(scored.reward))
                 addition = full - (base[:, None] if base.ndim < full.ndim else base)
         elif term is not None and not term.is_zero:
-            batch, rows = _batch(scored, answers, group)
+            batch, rows = scored.batch(answers, group)
             values = term(batch) if batch is not None else scored.reward.new_zeros(0)
-            addition = _scatter(values.to(before.dtype), rows, len(scored.reward))
-            output["advantages"] = add_term(before, _fit(addition[local], output))
-        self._write_logs(output, before, addition, scored, answers, group, critical, training)
-
-    # -- what the rule reads ------------------------------------------------------------------
-
-    def _scored(self, captured: _Captured) -> _Scored:
-        """Rewards, correctness and classes of all answers, gathered."""
-        import torch
-        from accelerate.utils import gather_object
-
-        table = captured.rewards
-        column = table[:, self._verifier_index]
-        weights = self.reward_weights.to(table.device).unsqueeze(0)
-        source = self._verdict_source()
-        verdicts = source.take() if source is not None else None
-        names: Sequence[str | None] | None = None
-        if verdicts is not None:
-            flags = torch.tensor([v.correct for v in verdicts], device=table.device)
-            correct = self.accelerator.gather(flags)
-            names = [v.canonical for v in verdicts]
-        else:
-            correct = column >= self._threshold
-        if self._canonical is not None:
-            names = self._canonical(captured.inputs, [answer_text(c) for c in captured.completions])
-        classes = None
-        if names is not None:
-            everywhere = gather_object(list(names))
-            numbers: dict[str | None, int] = {}
-            ids = [numbers.setdefault(name, len(numbers)) for name in everywhere]
-            classes = torch.tensor(ids, device=table.device)
-        return _Scored(
-            reward=(table * weights).nansum(dim=1),
-            correct=correct,
-            judged=~torch.isnan(column),
-            classes=classes,
+            addition = scatter(values.to(before.dtype), rows, len(scored.reward))
+            output["advantages"] = add_term(before, fit(addition[local], output))
+        if self._clip_cov > 0 and training:
+            self._drop_tokens(output, answers, local)
+        self._write_logs(
+            output=output,
+            before=before,
+            addition=addition,
+            scored=scored,
+            answers=answers,
+            group=group,
+            critical=critical,
+            training=training,
         )
 
-    def _engine_logps(self, output: dict[str, Any]) -> torch.Tensor | None:
-        """Token log-probs that the engine has, (B_local, T_local), or ``None``."""
+    def _drop_tokens(self, output: dict[str, Any], answers: Answers, local: slice) -> None:
+        """Clip-Cov: advantage 0 on the chosen tokens; the same choice on every rank."""
         import torch
 
-        old: torch.Tensor | None = output.get("old_per_token_logps")
-        if old is not None:
-            return old
-        sampled: torch.Tensor | None = output.get("sampling_per_token_logps")
-        if sampled is None or sampled.shape != output["completion_mask"].shape:
-            return None
-        # vLLM marks tokens it could not score with NaN: then they are of no use.
-        unusable = torch.isnan(sampled) & output["completion_mask"].bool()
-        found = self.accelerator.gather(unusable.any().reshape(1))
-        return None if bool(found.any()) else sampled
+        assert answers.logps is not None
+        assert answers.mask is not None
+        used = output["advantages"]
+        mine = used if used.ndim == 2 else used[:, None].expand(output["completion_mask"].shape)
+        padded = self.accelerator.pad_across_processes(mine.contiguous(), dim=1, pad_index=0.0)
+        everyone = self.accelerator.gather(padded)
+        generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + self._step)
+        uniforms = torch.rand(everyone.shape, generator=generator).to(everyone.device)
+        drop = clip_cov_drop(
+            everyone, answers.logps, answers.mask, uniforms, fraction=self._clip_cov
+        )
+        output["advantages"] = mine.masked_fill(fit(drop[local], output), 0.0)
+        if self.model.training:
+            share = drop.sum() / answers.mask.sum().clamp(min=1)
+            self._metrics["train"]["smoothing/clip_cov_dropped"].append(float(share))
 
     def _forward_logps(self, output: dict[str, Any]) -> torch.Tensor:
-        """One forward pass without gradient over this rank's answers: (B_local, T_local)."""
-        import torch
+        return forward_logps(self, output)
 
-        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
-        mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
-        extra = {k: output[k] for k in _MULTIMODAL if k in output}
-        args = self.args
-        training = self.model.training
-        size = args.per_device_train_batch_size if training else args.per_device_eval_batch_size
-        result = self._get_per_token_logps_and_entropies(
-            self.model,
-            ids,
-            mask,
-            output["completion_ids"].size(1),
-            batch_size=size,
-            **extra,
-        )
-        logps: torch.Tensor = result[0] if isinstance(result, tuple) else result["logps"]
-        return logps
+    # -- what is measured ------------------------------------------------------------------------
 
     def _group_size(self, training: bool) -> int:
         size: int = self.num_generations
         return size if training else getattr(self, "num_generations_eval", None) or size
 
-    def _critical(self, answers: Answers, scored: _Scored, group: torch.Tensor) -> Any:
-        """C5's g* of each group (plug-in estimate), for the entry in force; empty without log-probs."""
+    def _critical(self, answers: Answers, scored: Scored, group: torch.Tensor) -> Any:
+        """C5's g* of each group (plug-in) for the rule in force; empty without log-probs."""
         import numpy as np
 
         if answers.logps is None:
@@ -370,7 +358,6 @@ class SmoothedMixin:
         sums = answers.logps
         if answers.mask is not None:
             sums = sums.masked_fill(~answers.mask, 0.0).sum(dim=1)
-        term = self._smoothing_term()
         keep = scored.judged & (answers.lengths > 0)
         return critical_strengths(
             sums[keep].double().cpu().numpy().clip(max=0.0),
@@ -378,24 +365,29 @@ class SmoothedMixin:
             group[keep].cpu().numpy(),
             answers.answer[keep].cpu().numpy(),
             form=self._critical_form(),
-            centred=term is None or term.centring == "correct",
         )
 
-    def _critical_form(self) -> Literal["reward", "advantage"]:
-        """C5 has a factor for rewards centred only and another for rewards divided by their std."""
+    def _critical_form(self) -> Form:
+        """The rule's one of C5's forms: reward centred or standardised, term centred or not."""
+        term = self._smoothing_term()
+        centred = term is None or term.centring == "correct"
         if isinstance(self._whole, Smoothed):
             standardised = isinstance(self._whole.base, GRPO) and self._whole.entry == "advantage"
-            return "advantage" if standardised else "reward"
-        return "reward" if self.args.scale_rewards in (False, "none") else "advantage"
+        else:
+            standardised = self.args.scale_rewards not in (False, "none")
+        if standardised:
+            return "advantage-centred" if centred else "advantage"
+        return "centred" if centred else "literal"
 
     # -- logs ---------------------------------------------------------------------------------
 
     def _write_logs(
         self,
+        *,
         output: dict[str, Any],
         before: torch.Tensor,
         addition: torch.Tensor | None,
-        scored: _Scored,
+        scored: Scored,
         answers: Answers,
         group: torch.Tensor,
         critical: Any,
@@ -425,80 +417,18 @@ class SmoothedMixin:
             values["smoothing/strength"] = float(term.g_correct)
         store = self._metrics["train" if training else "eval"]
         for name, value in values.items():
-            store[name].append(value)
+            # Old versions average NaN in; a number that does not exist this time is left out.
+            if not math.isnan(value):
+                store[name].append(value)
 
     # -- resume -------------------------------------------------------------------------------
 
-    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
-        sampler = super()._get_train_sampler(*args, **kwargs)  # type: ignore[misc]
-        return ReplaySampler.wrap(sampler, lambda: int(self.state.epoch or 0))
+    def _rule_state(self) -> dict[str, float] | None:
+        return None if self._adaptive is None else self._adaptive.state_dict()
 
-    def _save_rng_state(self, output_dir: str) -> None:
-        """Write, beside the generators, what TRL and the rule hold in memory between steps.
-
-        Called before ``trainer_state.json``, whose presence therefore means a whole checkpoint.
-        """
-        import torch
-
-        super()._save_rng_state(output_dir)  # type: ignore[misc]
-        state = {
-            "adaptive": None if self._adaptive is None else self._adaptive.state_dict(),
-            "step": self._step,
-            "buffered": self._buffered_inputs if self._mid_buffer() else None,
-            "metrics": {mode: dict(values) for mode, values in self._metrics.items()},
-        }
-        path = os.path.join(output_dir, _STATE_FILE.format(rank=self.args.process_index))
-        torch.save(state, path + ".part")
-        os.replace(path + ".part", path)
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        import torch
-
-        super()._load_rng_state(checkpoint)  # type: ignore[misc]
-        path = os.path.join(checkpoint or "", _STATE_FILE.format(rank=self.args.process_index))
-        if checkpoint is None or not os.path.isfile(path):
-            return
-        # Written by this very class; holds plain containers and tensors only.
-        state = torch.load(path, weights_only=True, map_location=self.accelerator.device)
-        self._step = state["step"]
-        self._buffered_inputs = state["buffered"]
-        for mode, values in state["metrics"].items():
-            self._metrics[mode].update(values)
-        if self._adaptive is not None and state["adaptive"] is not None:
-            self._adaptive.load_state_dict(state["adaptive"])
-
-    def _mid_buffer(self) -> bool:
-        """Does the next step still use answers that were generated before?"""
-        every = self.args.steps_per_generation * self.num_iterations
-        return bool(self._step % every)
-
-
-# -- pieces -----------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class _Captured:
-    """What ``_calculate_rewards`` saw: rewards gathered (B, functions), the rest of this rank."""
-
-    rewards: Any
-    inputs: list[dict[str, Any]]
-    completions: list[Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Scored:
-    """Gathered over ranks, each (B,)."""
-
-    reward: torch.Tensor
-    correct: torch.Tensor
-    judged: torch.Tensor
-    classes: torch.Tensor | None
-
-
-_MULTIMODAL = (
-    "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "image_sizes",
-    "token_type_ids", "mm_token_type_ids", "spatial_shapes", "num_tiles", "image_position_ids",
-)  # fmt: skip
+    def _load_rule_state(self, state: dict[str, float]) -> None:
+        if self._adaptive is not None:
+            self._adaptive.load_state_dict(state)
 
 
 def _no_grad() -> Any:
@@ -518,48 +448,10 @@ def _median(values: Any) -> float:
     return float(np.median(finite)) if len(finite) else math.nan
 
 
-def _batch(
-    scored: _Scored, answers: Answers, group: torch.Tensor
-) -> tuple[GroupBatch | None, torch.Tensor]:
-    """The judged rows as a :class:`GroupBatch`, and their indices; ``None`` if there are none."""
-    rows = scored.judged.nonzero()[:, 0]
-    if not len(rows):
-        return None, rows
-
-    def pick(x: torch.Tensor | None) -> torch.Tensor | None:
-        return None if x is None else x[rows]
-
-    return (
-        GroupBatch(
-            reward=scored.reward[rows],
-            correct=scored.correct[rows],
-            group=group[rows],
-            logps=pick(answers.logps),
-            mask=pick(answers.mask),
-            lengths=answers.lengths[rows],
-            classes=pick(scored.classes),
-            ref_logps=pick(answers.ref_logps),
-        ),
-        rows,
-    )
-
-
-def _scatter(values: torch.Tensor, rows: torch.Tensor, size: int) -> torch.Tensor:
-    """Put the values of the judged rows back among all rows; the others get 0."""
-    out = values.new_zeros((size, *values.shape[1:]))
-    out[rows] = values
-    return out
-
-
-def _fit(values: torch.Tensor, output: dict[str, Any]) -> torch.Tensor:
-    """Cut token values, padded to the longest rank's width, to this rank's width."""
-    return values if values.ndim == 1 else values[:, : output["completion_mask"].shape[1]]
-
-
 def _upstream(cls: type) -> type:
-    """The first class behind the mixin in the order of resolution."""
+    """The first class behind the mixins in the order of resolution."""
     order = cls.__mro__
-    return order[order.index(SmoothedMixin) + 1]
+    return order[order.index(ResumableMixin) + 1]
 
 
 @lru_cache(maxsize=8)

@@ -15,13 +15,13 @@ import pytest
 
 pytest.importorskip("trl")
 
-from diffsmooth import records  # noqa: E402
-from diffsmooth.cli import main  # noqa: E402
-from diffsmooth.cli.train import find  # noqa: E402
-from diffsmooth.llm.engines import _architectures as architectures  # noqa: E402
-from diffsmooth.llm.engines._plan import lora_parameters, plan  # noqa: E402
-from diffsmooth.llm.engines._strict import ConfigError, build  # noqa: E402
-from diffsmooth.llm.train import (  # noqa: E402
+from diffsmooth import records
+from diffsmooth.cli import main
+from diffsmooth.cli.train import find
+from diffsmooth.llm.engines import _architectures as architectures
+from diffsmooth.llm.engines._plan import lora_parameters, plan
+from diffsmooth.llm.engines._strict import ConfigError, build
+from diffsmooth.llm.train import (
     Lora,
     Training,
     accelerate_file,

@@ -41,7 +41,10 @@ toy = _toy()
 # Upstream warns about its own deprecated names.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
-LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo")
+VERSION = tuple(int(x) for x in trl.__version__.split(".")[:2])
+LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo")[
+    : None if VERSION >= (1, 0) else -1
+]
 
 
 def spy(cls: Any) -> Any:
@@ -161,7 +164,7 @@ def test_presets_add_their_term_to_the_engines_advantage(
 def test_every_rule_of_the_library_runs_and_is_the_same_function_as_in_the_library(
     tmp_path: Path,
 ) -> None:
-    """One model, every rule: the trainer's advantages are the rule applied to the gathered group."""
+    """The trainer's advantages are the library's rule applied to the gathered group."""
     for name in NAMES:
         if name in TERMS:
             continue
@@ -282,7 +285,7 @@ def _binary() -> Any:
 
 
 def test_correctness_is_one_verifier_and_never_the_sum(tmp_path: Path) -> None:
-    """A format bonus of 1/8 (or of 5) makes no answer correct; rows without a verdict get no term."""
+    """A format bonus of 1/8 (or of 5) makes no answer correct; rows not judged get no term."""
 
     def verifier(completions: Any, **kw: Any) -> list[float | None]:
         return [None if i % 8 == 7 else float(toy.is_correct(t)) for i, t in enumerate(completions)]
@@ -367,6 +370,7 @@ def test_an_engine_term_is_recognised_and_a_whole_rule_replaces(tmp_path: Path) 
     np.testing.assert_allclose(seen["advantages"].numpy(), want, atol=3e-5)
 
 
+@pytest.mark.skipif(VERSION < (1, 0), reason="TRL 0.29 drops them without vLLM")
 def test_the_samplers_log_probs_are_used_where_there_are_any(tmp_path: Path) -> None:
     """With a rollout function that returns log-probs no forward pass is made for the rule."""
 
@@ -375,8 +379,8 @@ def test_the_samplers_log_probs_are_used_where_there_are_any(tmp_path: Path) -> 
             raise AssertionError("the engine had log-probs")
 
     trainer = toy.make(
-        Counting, tmp_path, {"max_steps": 2, "temperature": 0.7}, rule=rule("centred", g_correct=0.7),
-        rollout_func=small.rollout,
+        Counting, tmp_path, {"max_steps": 2, "temperature": 0.7},
+        rule=rule("centred", g_correct=0.7), rollout_func=small.rollout,
     )  # fmt: skip
     trainer.train()
     for seen in trainer.seen:
@@ -384,3 +388,51 @@ def test_the_samplers_log_probs_are_used_where_there_are_any(tmp_path: Path) -> 
         want = [b + t for b, t in zip(base, expected_term("centred", seen), strict=True)]
         np.testing.assert_allclose(seen["advantages"].numpy(), want, atol=3e-5)
     assert math.isfinite(trainer.state.log_history[0]["smoothing/sequence_entropy"])
+
+
+def test_clip_cov_drops_the_gradient_of_chosen_tokens_only(tmp_path: Path) -> None:
+    """Dropped tokens have a covariance in (1, 5), by a transcription; the rest is untouched."""
+    trainer = toy.make(
+        spy(engine.SmoothedGRPOTrainer), tmp_path, {"max_steps": 6, "learning_rate": 0.1},
+        rule=None, clip_cov=0.05,
+    )  # fmt: skip
+    trainer.train()
+    dropped_somewhere = 0
+    for seen in trainer.seen:
+        base = toy.trl_grpo(seen["reward"], 8)
+        flat = [(i, t) for i, row in enumerate(seen["logps"]) for t in range(len(row))]
+        mean_a = sum(base[i] for i, _ in flat) / len(flat)
+        mean_l = sum(seen["logps"][i][t] for i, t in flat) / len(flat)
+        candidates = {
+            (i, t) for i, t in flat
+            if 1.0 < (base[i] - mean_a) * (seen["logps"][i][t] - mean_l) < 5.0
+        }  # fmt: skip
+        dropped = {(i, t) for i, t in flat if float(seen["advantages"][i, t]) == 0.0 != base[i]}
+        assert dropped <= candidates
+        assert len(dropped) == min(len(candidates), math.ceil(0.05 * len(flat)))
+        for i, t in set(flat) - dropped:
+            assert float(seen["advantages"][i, t]) == pytest.approx(base[i], abs=2e-5)
+        dropped_somewhere += len(dropped)
+    assert dropped_somewhere > 0
+
+
+def test_adaptive_strength_follows_the_estimate(tmp_path: Path) -> None:
+    """The strength logged is the running value of multiplier times the logged estimate of g*."""
+    config = engine.Adaptive(multiplier=0.5, decay=0.5, maximum=10.0)
+    trainer = toy.make(
+        spy(engine.SmoothedGRPOTrainer), tmp_path, {"max_steps": 6},
+        rule=rule("centred"), gamma=config,
+    )  # fmt: skip
+    trainer.train()
+    value, seen_any = 0.0, False
+    for entry, seen in zip(trainer.state.log_history, trainer.seen, strict=False):
+        critical = entry.get("smoothing/critical_strength")
+        if critical is not None:
+            value = 0.5 * critical if not seen_any else 0.5 * value + 0.5 * 0.5 * critical
+            seen_any = True
+        assert entry["smoothing/strength"] == pytest.approx(value, rel=1e-6, abs=1e-9)
+        base = toy.trl_grpo(seen["reward"], 8)
+        term = toy.slow_term(correct_of(seen), seen["logps"], 8, value, centred=True)
+        want = [b + t for b, t in zip(base, term, strict=True)]
+        np.testing.assert_allclose(seen["advantages"].numpy(), want, atol=3e-5)
+    assert seen_any

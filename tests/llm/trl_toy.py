@@ -137,6 +137,7 @@ def slow_term(
     logps: Sequence[Sequence[float]],
     size: int,
     g_correct: float,
+    *,
     g_incorrect: float = 0.0,
     reduction: str = "sum",
     centred: bool = False,
