@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from diffsmooth.theory.statements._gibbs import positivity
 from diffsmooth.theory.statements._moments import Law
-from diffsmooth.theory.statements._steps import identities
+from diffsmooth.theory.statements._steps import identities, together
 from diffsmooth.theory.verify.core import Outcome
 
 Number = Any  # sympy, Logs, flint.arb, Fraction or float: one formula for all of them
@@ -188,3 +189,58 @@ def _centred(claim: Dominance) -> dict[str, Any]:
             slope - (sp.log(c / (1 - c)) - limit), force=True
         ),
     }
+
+
+def order(claim: Dominance) -> Outcome:
+    """The inequalities that the identities leave: z3 over the reals, any number of trajectories.
+
+    The premises are the monotonicities of :func:`prove` and of B6: S_X falls in the exponent,
+    kl(C||p) rises for C >= p, KL(q_a'||b_S) falls for a' <= 1.
+    """
+    import z3
+
+    from diffsmooth.theory.verify import smt
+
+    ss, ss_1, ss_low, sf, sf_1, sf_high = z3.Reals("S(a) S(1) S(a') F(a) F(1) F(1+x)")
+    y, y_low, c, c_low, c_inf = z3.Reals("y y' C C' C_inf")
+    kl_low, kl_inf, k_s, k_low, k_f = z3.Reals("kl(C') kl(C_inf) K_S K_S' K_F")
+    masses = [ss_1 <= ss, ss <= ss_low, sf_1 <= sf, sf_high <= sf_1, y_low > 0]
+    correct = [c > 0, c < 1, k_f >= 0]
+    return together(
+        partial(
+            smt.prove,
+            correct,
+            [
+                claim.saving(c, k_f) >= 0,
+                (claim.saving(c, k_f) == 0) == (k_f == 0),
+            ],
+            "(i) the saving is >= 0, and 0 only where f_a = b_F",
+        ),
+        partial(
+            smt.prove,
+            masses,
+            [
+                ss_low - sf_high + y_low > claim.floor(ss, sf_1),
+                claim.floor(ss, sf_1) >= ss_1 - sf_1,
+                (y <= claim.reach(sf, sf_1)) == (ss - sf + y <= claim.floor(ss, sf_1)),
+            ],
+            "(iii) literal policies as diverse have C > C_inf >= p; pi_ent has C <= C_inf"
+            " iff (ii) fails",
+        ),
+        partial(
+            smt.prove,
+            [
+                *[kl_low >= kl_inf, kl_inf >= 0, c_low > c_inf, c_inf > 0, c_low < 1],
+                *[k_low >= k_s, k_s >= 0, k_f >= 0],
+            ],
+            claim.price(kl_low, c_low, k_low) + (1 - c_low) * k_f
+            >= claim.price(kl_inf, c_inf, k_s),
+            "(iii) and cost at least the price",
+        ),
+        partial(
+            smt.prove,
+            masses,
+            claim.coupled_reach(sf, sf_high) >= claim.reach(sf, sf_1),
+            "(iv) the coupled rule's condition is the stronger one",
+        ),
+    )

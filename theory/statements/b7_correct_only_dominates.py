@@ -8,7 +8,7 @@ from typing import Any
 
 from diffsmooth.theory.statements import _logs
 from diffsmooth.theory.statements import _tabular as tab
-from diffsmooth.theory.statements._b7 import Counterexample, Dominance, prove
+from diffsmooth.theory.statements._b7 import Counterexample, Dominance, order, prove
 from diffsmooth.theory.statements._b7_certificate import certify
 from diffsmooth.theory.statements._b7_map import draw
 from diffsmooth.theory.statements._b7_numeric import attack, compare
@@ -18,6 +18,10 @@ from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, State
 
 def _symbolic(claim: Dominance, budget: Budget) -> Outcome:
     return prove(claim)
+
+
+def _smt(claim: Dominance, budget: Budget) -> Outcome:
+    return order(claim)
 
 
 def _certified(claim: Dominance, budget: Budget) -> Outcome:
@@ -110,6 +114,7 @@ STATEMENT = Statement(
     claim=Dominance(),
     methods=(
         Method("symbolic", "(i)-(iv), any number of trajectories, all b > 0", _symbolic),
+        Method("smt", "(i), (iii), (iv): any number of trajectories (through masses)", _smt),
         Method(
             "exact",
             "(i), (ii), (iv): rational policies b ∝ m^d, a = j/d, 1-5 trajectories a part",
@@ -133,7 +138,7 @@ STATEMENT = Statement(
         Mutant(
             "the condition of (ii) upside down",
             Dominance(reach=lambda sf_a, sf_1: sf_1 - sf_a),
-            ("symbolic", "exact"),
+            ("symbolic", "smt", "exact"),
         ),
         Mutant(
             "Theorem 3.4 as printed: a literal policy always dominates",
