@@ -27,8 +27,8 @@ SINGLE = 2e-5
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    """A real local Ray whose workers load the module through verl's own environment variable."""
+def worker() -> Iterator[Any]:
+    """A worker of a real local Ray, which loads the module by verl's own environment variable."""
     os.environ["RAY_AUTH_MODE"] = "disabled"
     variables = {
         "VERL_USE_EXTERNAL_MODULES": "diffsmooth.llm.engines.verl",
@@ -42,7 +42,7 @@ def cluster() -> Iterator[None]:
         object_store_memory=200 * 1024 * 1024,
         runtime_env={"env_vars": variables},
     )
-    yield
+    yield Trainer.options(num_cpus=0.5).remote()
     ray.shutdown()
 
 
@@ -66,15 +66,17 @@ def answers(seed: int = 1) -> dict[str, Any]:
 class Trainer:
     """verl's trainer inside a Ray worker, without its models: only what scores a batch."""
 
-    def __init__(self, mode: str, algorithm: dict[str, Any]) -> None:
+    def __init__(self) -> None:
         import transfer_queue as tq
         import verl  # noqa: F401 - loads the external module
+
+        tq.init()
+
+    def build(self, mode: str, algorithm: dict[str, Any]) -> None:
         from omegaconf import OmegaConf
         from verl.trainer.ppo.v1 import get_trainer_cls
 
-        tq.init()
-        cls = get_trainer_cls(mode)
-        self.trainer = object.__new__(cls)
+        self.trainer = object.__new__(get_trainer_cls(mode))
         self.trainer.config = OmegaConf.create(
             {
                 "algorithm": {
@@ -153,18 +155,21 @@ def verls_grpo(a: dict[str, Any]) -> np.ndarray:
     return out
 
 
-def run(mode: str, ds: dict[str, Any] | None, a: dict[str, Any], partition: str) -> Any:
-    worker = Trainer.options(num_cpus=0.5).remote(mode, {} if ds is None else {"ds": ds})
-    result = ray.get(worker.advantages.remote(a, partition), timeout=180)
-    parents = ray.get(worker.parents.remote(), timeout=60)
-    ray.kill(worker)
-    return *result, parents
+def run(
+    worker: Any, mode: str, ds: dict[str, Any] | None, a: dict[str, Any], partition: str
+) -> tuple[list[list[float]], dict[str, float], list[str]]:
+    """(advantages of every answer, metrics, the trainer's ancestors), from inside the worker."""
+    ray.get(worker.build.remote(mode, {} if ds is None else {"ds": ds}), timeout=120)
+    rows, metrics = ray.get(worker.advantages.remote(a, partition), timeout=180)
+    return rows, metrics, ray.get(worker.parents.remote(), timeout=60)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_term_is_added_to_verls_advantage_in_every_mode(cluster: None, mode: str) -> None:
+def test_the_term_is_added_to_verls_advantage_in_every_mode(worker: Any, mode: str) -> None:
     a = answers()
-    rows, metrics, parents = run(mode, {"rule": "centred", "g_correct": 0.2}, a, f"add-{mode}")
+    rows, metrics, parents = run(
+        worker, mode, {"rule": "centred", "g_correct": 0.2}, a, f"add-{mode}"
+    )
     assert "SmoothingMixin" in parents
     made = rule("centred", g_correct=0.2)
     assert isinstance(made, Smoothed)
@@ -178,28 +183,28 @@ def test_the_term_is_added_to_verls_advantage_in_every_mode(cluster: None, mode:
     "name, keys", [("maxrl", {}), ("eq6", {}), ("quotient", {"class_key": "canonical"})]
 )
 def test_a_whole_rule_replaces_verls_advantage(
-    cluster: None, name: str, keys: dict[str, str]
+    worker: Any, name: str, keys: dict[str, str]
 ) -> None:
     a = answers(2)
     ds = {"rule": name, "base": "rule", "correct_key": "acc", **keys}
-    rows, _, _ = run("ds_sync", ds, a, f"whole-{name}")
+    rows, _, _ = run(worker, "ds_sync", ds, a, f"whole-{name}")
     for row, value in zip(rows, rule(name)(in_numpy(a)), strict=True):
         np.testing.assert_allclose(row, value, atol=SINGLE)
 
 
-def test_strength_zero_is_plain_verl_bit_for_bit(cluster: None) -> None:
+def test_strength_zero_is_plain_verl_bit_for_bit(worker: Any) -> None:
     a = answers(3)
     off = {"rule": "eq6", "g_correct": 0.0, "g_incorrect": 0.0}
-    ours, metrics, _ = run("ds_sync", off, a, "zero")
-    plain, _, parents = run("sync", None, a, "plain")
+    ours, metrics, _ = run(worker, "ds_sync", off, a, "zero")
+    plain, _, parents = run(worker, "sync", None, a, "plain")
     assert ours == plain
     assert not metrics
     assert "SmoothingMixin" not in parents
 
 
-def test_a_bad_setting_stops_the_worker_with_its_name(cluster: None) -> None:
+def test_a_bad_setting_stops_the_worker_with_its_name(worker: Any) -> None:
     with pytest.raises(Exception, match="did you mean 'centred'"):
-        run("ds_sync", {"rule": "centered"}, answers(), "bad")
+        run(worker, "ds_sync", {"rule": "centered"}, answers(), "bad")
 
 
 def tensors(a: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -245,7 +250,7 @@ def test_until_then_the_estimator_serves_rules_that_read_rewards_and_says_so() -
         estimate(**common, config={"ds": {"rule": "centred"}})
 
 
-def test_outputs_before_the_last_of_a_session_take_its_change(cluster: None) -> None:
+def test_outputs_before_the_last_of_a_session_take_its_change(worker: Any) -> None:
     a = answers(6)
     earlier = {
         "keys": [a["keys"][0]], "uid": [a["uid"][0]], "lengths": [4], "score": [0.0],
@@ -254,8 +259,8 @@ def test_outputs_before_the_last_of_a_session_take_its_change(cluster: None) -> 
     last = {k: list(v) for k, v in a.items()}
     last["keys"][0] = last["keys"][0].rsplit("_", 1)[0] + "_1"
     both = {k: last[k] + earlier[k] for k in a}
-    rows, _, _ = run("ds_sync", {"rule": "centred", "g_correct": 0.2}, both, "sessions")
-    alone, _, _ = run("ds_sync", {"rule": "centred", "g_correct": 0.2}, last, "alone")
+    rows, _, _ = run(worker, "ds_sync", {"rule": "centred", "g_correct": 0.2}, both, "sessions")
+    alone, _, _ = run(worker, "ds_sync", {"rule": "centred", "g_correct": 0.2}, last, "alone")
     for row, expected in zip(rows, alone, strict=False):
         np.testing.assert_allclose(row, expected, atol=SINGLE)
     np.testing.assert_allclose(rows[-1], rows[0][0], atol=SINGLE)
