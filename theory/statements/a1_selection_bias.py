@@ -177,7 +177,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         budget,
         "library optimum after three draws (in units of the error bound)",
         show=lambda t: f"{t[0]}, beta = {t[1]:.4g}",
-        examples=600 if budget.deep else 60,
+        examples=600 if budget.deep else 40,
     )
 
 

@@ -251,7 +251,7 @@ def draw(axes: Axes) -> None:
     from diffsmooth.theory.policy import Policy
 
     base = Policy.from_logits(np.array([1.0, 0.8, 0.4, 0.0, 1.0, 0.0]), np.arange(6) < 4)
-    times = np.geomspace(0.1, 3000.0, 120)
+    times = np.geomspace(0.1, 1000.0, 40)
     path = np.array([np.exp(softmax_pg_flow(base, t).log_q)[:4] for t in times])
     styles = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
     for k, (colour, dash) in enumerate(styles):

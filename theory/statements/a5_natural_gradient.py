@@ -186,8 +186,8 @@ def draw(axes: Axes) -> None:
     from diffsmooth.theory.policy import Policy
 
     base = Policy.from_logits(np.array([1.0, 0.6, 0.3, 0.0, 2.0, 1.0]), np.arange(6) < 4)
-    plain = [softmax_pg_flow(base, t) for t in np.geomspace(0.1, 1000.0, 60)]
-    natural = [natural_gradient_flow(base, 0.0, 0.0, t) for t in np.linspace(0.0, 7.0, 60)]
+    plain = [softmax_pg_flow(base, t) for t in np.geomspace(0.1, 300.0, 25)]
+    natural = [natural_gradient_flow(base, 0.0, 0.0, t) for t in np.linspace(0.0, 6.0, 25)]
     for path, colour, dash, name in (
         (plain, "#D55E00", "--", "softmax gradient"),
         (natural, "#0072B2", "-", "natural gradient"),

@@ -224,9 +224,7 @@ def draw(axes: Axes) -> None:
 
     c = np.linspace(0.01, 0.99, 199)
     for size, colour, dash in ((2, "#D55E00", ":"), (8, "#009E73", "-."), (64, "#CC79A7", "--")):
-        axes.plot(
-            c, [float(grpo_clock(x, size)) for x in c], color=colour, ls=dash, label=f"G = {size}"
-        )
+        axes.plot(c, np.asarray(grpo_clock(c, size)), color=colour, ls=dash, label=f"G = {size}")
     axes.plot(c, 1 / np.sqrt(c * (1 - c)), color="black", label=r"$G\to\infty$")
     axes.set_xlabel("correctness C")
     axes.set_ylabel("clock: GRPO gradient over grad C")

@@ -226,7 +226,7 @@ def draw(axes: Axes) -> None:
     for wrong, colour, dash in ((1, "#D55E00", "--"), (2, "#009E73", "-."), (8, "#0072B2", "-")):
         logits = np.concatenate([[1.0, 0.5, 0.0], np.full(wrong, 0.5)])
         base = Policy.from_logits(logits, np.arange(logits.size) < 3)
-        path = [softmax_pg_flow(base, t) for t in np.geomspace(1.0, 1e5, 40)]
+        path = [softmax_pg_flow(base, t) for t in np.geomspace(1.0, 1e4, 12)]
         fail = np.array([np.exp(float(p.log_1mC)) for p in path])
         lost = np.array([np.exp(np.asarray(p.log_q)[1:3]).sum() for p in path])
         axes.loglog(fail, lost, color=colour, ls=dash, label=f"N = {wrong}")
