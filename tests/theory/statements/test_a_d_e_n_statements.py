@@ -115,7 +115,7 @@ def test_grpo_in_groups_of_two_and_three_is_vanilla(size: int) -> None:
 
 @pytest.mark.parametrize("name", ["grpo", "maxrl", "f-grpo", "pass-at-k", "dr-grpo", "pkpo"])
 def test_utilities_converge_to_their_limits(name: str) -> None:
-    extra = {"k": 3} if name in ("pkpo", "pass-at-k") else {}
+    extra: dict[str, Any] = {"k": 3} if name in ("pkpo", "pass-at-k") else {}
     extra |= {"eps": 0.0} if name in ("grpo", "maxrl", "f-grpo") else {}
     made: Any = rule(name, **extra)
     for c in (0.3, 0.7):
