@@ -82,19 +82,21 @@ def _random(claim: ChainRule, budget: Budget) -> Outcome:
     )
     from diffsmooth.theory.verify import random
 
-    def margin(instance: tuple[tab.LogitBase, list[float]]) -> tuple[float, float]:
-        base, logits = instance
-        b, split = base.policy(), len(base.correct)
-        log_pi = tab.tempered(np.array(logits[: len(base.logits)]), 1.0)
-        log_b = tab.tempered(base.logits, 1.0)
-        pi = Policy.from_logits(log_pi, base.mask)
+    def margin(instance: tuple[tab.LogitBase, list[float], float, float]) -> tuple[float, float]:
+        base, noise, near, depth = instance
+        size, split = len(base.logits), len(base.correct)
+        # The incorrect part of b up to e^-600; pi anywhere from b itself to something else.
+        logits = base.logits - np.where(base.mask, 0.0, depth)
+        log_b = tab.tempered(logits, 1.0)
+        log_pi = tab.tempered(logits + near * np.array(noise[:size]), 1.0)
+        b, pi = (Policy.from_logits(x, base.mask) for x in (logits, log_pi))
         log_c, log_1c = tab.log_sum(log_pi[:split]), tab.log_sum(log_pi[split:])
-        c, p = float(np.exp(log_c)), float(np.exp(tab.log_sum(log_b[:split])))
+        log_p, log_1p = tab.log_sum(log_b[:split]), tab.log_sum(log_b[split:])
+        c, p = float(np.exp(log_c)), float(np.exp(log_p))
         q, f = tab.tempered(log_pi[:split], 1.0), tab.tempered(log_pi[split:], 1.0)
         kl_s = tab.relative(q, tab.tempered(log_b[:split], 1.0))
         kl_f = tab.relative(f, tab.tempered(log_b[split:], 1.0))
-        logit_p = tab.log_sum(log_b[:split]) - tab.log_sum(log_b[split:])
-        kl_c = tab.binary(log_c - log_1c, logit_p)
+        kl_c = tab.binary(log_c - log_1c, log_p - log_1p)
         again = Policy.from_parts(pi.logit_C, pi.log_q, pi.log_f, base.mask)
         third = Policy.from_probs(np.exp(log_pi) / np.exp(log_pi).sum(), base.mask)
         parts = kl_decomposition(pi, b)
@@ -110,20 +112,27 @@ def _random(claim: ChainRule, budget: Budget) -> Outcome:
                 (np.asarray(again.log_probs), log_pi),
                 (np.asarray(third.log_probs), log_pi),
                 (relative_entropy(pi.log_q, b.log_q), kl_s),
-                (log1mexp(pi.log_C), log_1c),
+                # A law that lacks mass where the other has some: KL(q||b) = KL(q||b_S) - log p.
+                (relative_entropy(pi.log_q, b.log_probs), kl_s - log_p),
                 (pi.log_C, log_c),
                 (pi.log_1mC, log_1c),
                 (pi.C, c),
                 (pi.logit_C, log_c - log_1c),
                 (np.asarray(pi.log_q)[:split], q),
                 (np.asarray(pi.log_f)[split:], f),
+                # log(1 - e^-x) with x = e^-depth, and with x = depth: both ends keep their digits.
+                (log1mexp(-np.exp(-30 - depth)), -30 - depth),
+                (np.exp(30) * log1mexp(-30.0), -1 - np.exp(-30) / 2),
             ]
         )
-        # log(1 - C) from log C multiplies the error of log C by C/(1 - C).
-        amplified = 1 + float(np.exp(log_c - log_1c))
-        return -error, amplified * tab.rounding(len(log_b), base.spread + 9)
+        return -error, tab.rounding(size, base.spread + depth + 30)
 
-    strategy = st.tuples(tab.logit_bases(), st.lists(tab.decimals(-4, 4), min_size=12, max_size=12))
+    strategy = st.tuples(
+        tab.logit_bases(),
+        st.lists(tab.decimals(-4, 4), min_size=12, max_size=12),
+        st.sampled_from([1.0, 0.001]),
+        st.sampled_from([0.0, 600.0]),
+    )
     return random.for_all(strategy, margin, budget, "the library's policy and divergences")
 
 

@@ -163,6 +163,11 @@ def _random(claim: Smoothing, budget: Budget) -> Outcome:
         pairs: list[tuple[Any, Any]] = [
             (literal.logit_C, claim.literal(tab.log_sum(a * s), tab.log_sum(sharp * f), y)),
             (centred.logit_C, target),
+            # With no value asked for, C is the vanilla optimum's.
+            (
+                smoothing(b, beta, g_p, g_n, centred=True).logit_C,
+                tab.log_sum(s) - tab.log_sum(f) + y,
+            ),
         ]
         for policy in (literal, centred):
             pairs += [

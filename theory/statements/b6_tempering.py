@@ -200,6 +200,15 @@ def _random(claim: Tempering, budget: Budget) -> Outcome:
             values.append(more - less)  # every measure falls as a rises
             values += [-abs(measure(np.exp(low)) - more), -abs(measure(np.exp(high)) - less)]
         values.append(-float(np.max(np.abs(low - tab.tempered(log_b, a)))))
+        # A trajectory without mass changes nothing (except the mean that a variance refers to).
+        padded = np.append(low, -np.inf)
+        values += [
+            -abs(float(library[name](padded)) - float(library[name](low)))
+            for name in claim.measures
+            if name != "minus variance"
+        ]
+        widened = np.append(tempered(np.append(log_b, -np.inf), a)[:-1] - low, 0.0)
+        values.append(-float(np.max(np.abs(widened))))
         values.append(0.0 if diversity.majorises(high, low) else -1.0)
         # The converse, where the largest mass differs by more than the order's own slack.
         apart = float(np.exp(high.max()) - np.exp(low.max())) > 1e-9

@@ -195,6 +195,8 @@ def _random(claim: Pareto, budget: Budget) -> Outcome:
         # The root is exact to 1e-15 + 4 eps a, and |dH/da| <= a spread^2/4 (B6, Popoviciu); near
         # a = 0 H is flat, log M - H <= a^2 spread^2/8.
         root = (1e-15 + 4 * tab.EPS * a) * a * base.spread**2 / 4
+        if not (_refused(b.log_q, np.log(split) + 0.1) and _refused(b.log_q, modes - 0.1)):
+            return -1.0, 0.0
         slack = [rounding + root - abs(rise), rounding + root - abs(reached - tab.shannon(q))]
         if a > 1e-3:
             excess = claim.excess(a, tab.relative(q, tab.tempered(s, a)), rise)
@@ -215,6 +217,17 @@ def _random(claim: Pareto, budget: Budget) -> Outcome:
     if agreement.verdict != "holds":
         return agreement
     return replace(agreement, detail=f"{agreement.detail}; {measured(budget)}")
+
+
+def _refused(log_law: tab.Array, entropy: float) -> bool:
+    """Does the library refuse an entropy that no tempering has?"""
+    from diffsmooth.theory.optima import temperature_for_entropy
+
+    try:
+        temperature_for_entropy(log_law, entropy)
+    except ValueError:
+        return True
+    return False
 
 
 def _padded(log_law: tab.Array, base: tab.LogitBase, correct: bool) -> tab.Array:
