@@ -310,14 +310,15 @@ def draw(axes: Axes) -> None:
         )
         axes.plot(
             unevenness,
-            np.minimum(border, mean * (1 - mean)),
+            np.where(border <= mean * (1 - mean), border, np.nan),
             color=colour,
             ls=dash,
             label=f"mean C = {mean}",
         )
     axes.set_xlabel("solutions over effective number of solutions, minus 1")
     axes.set_ylabel("Var C above which across matters more")
-    axes.legend()
+    axes.set_ylim(bottom=0)
+    axes.legend(title="a curve ends where Var C cannot be larger")
 
 
 STATEMENT = Statement(

@@ -209,7 +209,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
 
 
 def draw(axes: Axes) -> None:
-    """One hundred seeded runs and their mean against the exact factor."""
+    """Seeded runs and their mean against the exact factor."""
     import numpy as np
 
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(0)))

@@ -169,6 +169,8 @@ def draw(axes: Axes) -> None:
         gap = [1 - float(grpo_clock(c, int(g))) * (c * (1 - c)) ** 0.5 for g in sizes]
         axes.loglog(sizes, gap, color=colour, ls=dash, label=f"C = {c}")
     axes.loglog(sizes, 1 / (2 * sizes), color="black", ls=":", label="1/(2G)")
+    axes.set_xticks([2, 4, 8, 16, 32, 64], ["2", "4", "8", "16", "32", "64"])
+    axes.set_xticks([], minor=True)
     axes.set_xlabel("group size G")
     axes.set_ylabel("relative gap to the clock of large groups")
     axes.legend()
