@@ -385,6 +385,7 @@ def pretrain_countdown(
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     save(model, tok, partial, notes)
+    partial.chmod(0o755)  # mkdtemp makes it private
     try:
         os.rename(partial, folder)
     except OSError:  # another process was first: its model is the same

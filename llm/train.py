@@ -6,7 +6,8 @@ path for 0.1 M parameters on one core and for 7B on eight GPUs.  ``llm/engines/_
 beforehand, offline, what it would take.
 
 A run's folder ``<output>/<name>-<hash>`` holds ``checkpoint-N/`` while it runs and at the end
-``final/`` (model and tokenizer), ``log.parquet`` (step, name, value) and ``run.json``.
+``final/`` (model and tokenizer), ``log.parquet`` (step, name, value) and ``run.json``;
+``<output>/<name>`` then points to it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -496,6 +498,7 @@ def fit(
     """
     folder = config.folder
     if records.done(folder / "run.json") and not again:
+        link(folder, config.name)
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     quiet()
@@ -516,7 +519,18 @@ def fit(
             folder / "run.json",
             records.sidecar(config, seed=config.seed, steps=run.state.global_step),
         )
+        link(folder, config.name)
     return folder
+
+
+def link(folder: Path, name: str) -> None:
+    """``<output>/<name>`` points to the newest finished run of that name, so that it can be typed."""
+    short = folder.parent / name
+    if short.exists() and not short.is_symlink():
+        return  # a folder of somebody's own
+    part = folder.parent / f".{name}.{os.getpid()}"
+    part.symlink_to(folder.name)
+    os.replace(part, short)
 
 
 def log_table(history: Sequence[dict[str, Any]]) -> Any:
@@ -592,7 +606,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(arguments) != 1:
         print("usage: python -m diffsmooth.llm.train CONFIG.yaml", file=sys.stderr)
         return 2
-    print(fit(load(arguments[0])))
+    first = os.environ.get("RANK", "0") == "0"
+    shown = 0.0
+
+    def report(what: str, step: int, of: int | None) -> None:
+        nonlocal shown
+        if time.monotonic() - shown > 10:
+            shown = time.monotonic()
+            print(f"{what}: {step} of {of}", file=sys.stderr, flush=True)
+
+    folder = fit(load(arguments[0]), progress=report if first else None)
+    if first:
+        print(f"results in {folder}")
     return 0
 
 
