@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from diffsmooth.theory.diversity import shannon
-from diffsmooth.theory.policy import Float, Policy, as_policy
+from diffsmooth.theory.policy import Float, Policy, as_policy, logsumexp
 
 Form = Literal["centred", "literal", "advantage-centred", "advantage"]
 FORMS: tuple[Form, ...] = ("centred", "literal", "advantage-centred", "advantage")
@@ -23,17 +23,21 @@ def sharpening_ratio(policy: Policy) -> Float:
     """(...,) K1/E > 0, and its limit 1 where q is uniform.
 
     With q = e^{w-H} both carry the factor e^{-H}; K1 is computed as sum q w (e^w - 1), because
-    sum q w = 0: no cancellation near the uniform law.
+    sum q w = 0: no term is negative, so nothing cancels near the uniform law.  Summed in logs: near
+    a point mass E is as small as the square of the rarest probability.
     """
     log_q = as_policy(policy).log_q
     entropy = shannon(log_q)
     there = log_q > -np.inf
-    q = np.exp(log_q)
     w = np.where(there, np.where(there, log_q, 0.0) + entropy[..., None], 0.0)
-    k1 = np.sum(q * w * np.expm1(w), axis=-1)
-    e = np.sum(q * np.exp(w) * w * w, axis=-1)
-    flat = e == 0
-    return np.asarray(np.where(flat, 1.0, k1 / np.where(flat, 1.0, e)))
+    moved = w != 0
+    size = np.where(moved, np.abs(w), 1.0)
+    log_k1 = logsumexp(
+        log_q + np.log(size) + np.log(np.abs(np.expm1(np.where(moved, w, 1.0)))), moved
+    )
+    log_e = logsumexp(log_q + w + 2 * np.log(size), moved)
+    flat = ~np.any(moved, axis=-1)
+    return np.asarray(np.exp(np.where(flat, 0.0, log_k1) - np.where(flat, 0.0, log_e)))
 
 
 def critical_strength(policy: Policy, form: Form = "centred") -> Float:

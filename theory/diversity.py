@@ -2,35 +2,41 @@
 
 log_q is (..., M) nats with -inf allowed (no mass); results are (...,).  Because every measure is
 Schur-concave, one majorisation argument covers them all (theory.md, "Setting").
+
+Every function raises ValueError, naming ``log_q``, on NaN, log-probs above 0 and probabilities that
+do not sum to 1.
 """
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diffsmooth.theory.policy import Float, logsumexp
+from diffsmooth.theory.policy import Float, check_mass, floats, logsumexp
 
 
-def _law(log_q: ArrayLike) -> Float:
-    x = np.asarray(log_q, dtype=np.float64)
+def _law(log_q: ArrayLike, name: str = "log_q") -> Float:
+    x = floats(name, log_q)
     if x.ndim < 1 or x.shape[-1] < 1:
-        raise ValueError(f"log_q: shape must be (..., M) with M >= 1, got {x.shape}")
+        raise ValueError(f"{name}: shape must be (..., M) with M >= 1, got {x.shape}")
     if np.any(np.isnan(x)) or np.any(x > 1e-9):
-        raise ValueError("log_q: must hold log-probs (<= 0, no NaN)")
-    return x
+        raise ValueError(f"{name}: must hold log-probs (<= 0, no NaN)")
+    check_mass(name, x)
+    return np.minimum(x, 0.0)
 
 
 def shannon(log_q: ArrayLike) -> Float:
     """(...,) Shannon entropy H(q) = -sum q log q, nats."""
     x = _law(log_q)
-    return np.asarray(-np.sum(np.exp(x) * np.where(x == -np.inf, 0.0, x), axis=-1))
+    return np.asarray(np.sum(np.exp(x) * np.where(x == -np.inf, 0.0, -x), axis=-1))
 
 
 def renyi(log_q: ArrayLike, alpha: float) -> Float:
     """(...,) Renyi entropy of order alpha >= 0, nats; Shannon's at 1, log support size at 0.
 
-    Raises ValueError on a negative order.
+    Accurate at orders close to 1 too.  Raises ValueError on a negative order.
     """
     if not alpha >= 0:
         raise ValueError(f"alpha: must be >= 0, got {alpha}")
@@ -39,8 +45,19 @@ def renyi(log_q: ArrayLike, alpha: float) -> Float:
         return shannon(x)
     if alpha == np.inf:
         return np.asarray(-np.max(x, axis=-1))
-    powers = np.where(x == -np.inf, -np.inf, alpha * np.where(x == -np.inf, 0.0, x))
-    return np.asarray(logsumexp(powers) / (1 - alpha))
+    there = x > -np.inf
+    finite = np.where(there, x, 0.0)
+    log_sum = logsumexp(alpha * finite, there)
+    # log sum q^alpha = log(1 + sum q (q^(alpha-1) - 1)): near 0 no digit is lost this way.
+    tilt = (alpha - 1) * finite
+    mild = np.abs(tilt) < 1
+    differences = np.where(
+        mild, np.exp(x) * np.expm1(np.where(mild, tilt, 0.0)), np.exp(x + tilt) - np.exp(x)
+    )
+    excess = np.sum(np.where(there, differences, 0.0), axis=-1)
+    near = np.abs(excess) < 0.5
+    log_sum = np.where(near, np.log1p(np.where(near, excess, 0.0)), log_sum)
+    return np.asarray(log_sum / (1 - alpha))
 
 
 def log_collision(log_q: ArrayLike) -> Float:
@@ -49,8 +66,9 @@ def log_collision(log_q: ArrayLike) -> Float:
 
 
 def simpson(log_q: ArrayLike) -> Float:
-    """(...,) 1 - sum q^2: the chance that two draws differ."""
-    return np.asarray(-np.expm1(log_collision(log_q)))
+    """(...,) 1 - sum q^2 = sum q (1 - q): the chance that two draws differ."""
+    x = _law(log_q)
+    return np.asarray(np.sum(np.exp(x) * -np.expm1(x), axis=-1))
 
 
 def effective_number(log_q: ArrayLike) -> Float:
@@ -59,31 +77,48 @@ def effective_number(log_q: ArrayLike) -> Float:
 
 
 def neg_variance(log_q: ArrayLike) -> Float:
-    """(...,) minus the variance of the M numbers q_i: 1/M^2 - (sum q^2)/M."""
+    """(...,) minus the variance of the M numbers q_i: minus the mean of (q_i - 1/M)^2."""
     x = _law(log_q)
     size = x.shape[-1]
-    return np.asarray(1.0 / size**2 - np.exp(log_collision(x)) / size)
+    return np.asarray(-np.mean((np.expm1(x + np.log(size)) / size) ** 2, axis=-1))
 
 
 def distinct_in_k(log_q: ArrayLike, k: int) -> Float:
     """(...,) expected number of distinct trajectories in k draws: sum_i 1 - (1 - q_i)^k.
 
-    Raises ValueError on k < 0.
+    Raises ValueError on k < 0, TypeError if k is no integer.
     """
+    k = whole("k", k)
     if k < 0:
         raise ValueError(f"k: must be >= 0, got {k}")
-    x = np.minimum(_law(log_q), 0.0)
+    x = _law(log_q)
     with np.errstate(divide="ignore"):
         log_miss = np.where(x == 0.0, -np.inf, np.log1p(-np.exp(x)))
     seen = -np.expm1(k * log_miss) if k else np.zeros_like(x)
     return np.asarray(np.sum(seen, axis=-1))
 
 
+def whole(name: str, value: int) -> int:
+    """``value`` as an int.  Raises TypeError, naming ``name``, if it is none (2.5, "3")."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"{name}: must be an integer, got {value!r}") from error
+
+
 def majorises(log_p: ArrayLike, log_q: ArrayLike, slack: float = 1e-12) -> NDArray[np.bool_]:
     """(...,) does p majorise q: are the partial sums of p, largest first, all at least q's?
 
-    ``slack`` is the rounding allowed in a partial sum of K probabilities.
+    ``slack`` is the rounding allowed in a partial sum of K probabilities.  Raises ValueError on
+    laws of different length or a slack that is not >= 0.
     """
-    p = -np.sort(-np.exp(_law(log_p)), axis=-1)
-    q = -np.sort(-np.exp(_law(log_q)), axis=-1)
-    return np.asarray(np.all(np.cumsum(p, axis=-1) >= np.cumsum(q, axis=-1) - slack, axis=-1))
+    if not slack >= 0:
+        raise ValueError(f"slack: must be >= 0, got {slack}")
+    p, q = _law(log_p, "log_p"), _law(log_q)
+    if p.shape[-1] != q.shape[-1]:
+        raise ValueError(
+            f"log_q: needs as many entries as log_p ({p.shape[-1]}), got {q.shape[-1]}; "
+            "pad with -inf"
+        )
+    p, q = (np.cumsum(-np.sort(-np.exp(x), axis=-1), axis=-1) for x in (p, q))
+    return np.asarray(np.all(p >= q - slack, axis=-1))

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
-from diffsmooth.theory.policy import Float, logsumexp
+from diffsmooth.theory.policy import Float, floats, logsumexp
 
 Reduction = Literal["sum", "mean", "spread"]
 _POWER = {"sum": 0, "mean": 1, "spread": 2}
+#: The square of a length must be a float.
+_LONGEST = 1e150
 
 
 def fixed_point(
@@ -27,9 +29,9 @@ def fixed_point(
 
     Raises ValueError on lengths below 1, C outside (0, 1] or an unknown reduction.
     """
-    size = np.asarray(lengths, dtype=np.float64)
-    if size.ndim != 1 or not size.size or np.any(size < 1):
-        raise ValueError("lengths: must be (M,) numbers >= 1")
+    size = floats("lengths", lengths)
+    if size.ndim != 1 or not size.size or not np.all((size >= 1) & (size <= _LONGEST)):
+        raise ValueError(f"lengths: must be (M,) numbers in [1, {_LONGEST:g}]")
     if not 0 < correctness <= 1:
         raise ValueError(f"correctness: must lie in (0, 1], got {correctness}")
     if reduction not in _POWER:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
-from diffsmooth.theory.diversity import shannon
-from diffsmooth.theory.policy import Float, Policy, as_policy, logsumexp
+from diffsmooth.theory.diversity import whole
+from diffsmooth.theory.policy import Float, Policy, as_policy, floats, log_normalise
 
 EntropyForm = Literal["self", "base"]
 
@@ -28,18 +28,45 @@ def _nonnegative(name: str, value: float) -> None:
         raise ValueError(f"{name}: must be finite and >= 0, got {value}")
 
 
+def _finite(name: str, value: float) -> None:
+    if not np.isfinite(value):
+        raise ValueError(f"{name}: must be finite, got {value}")
+
+
+def _quotient(name: str, value: float, beta: float) -> float:
+    """value / beta, refused where it overflows."""
+    with np.errstate(over="ignore"):
+        ratio = float(np.float64(value) / beta)
+    _finite(f"{name}/beta", ratio)
+    return ratio
+
+
 def gibbs(base: Policy, reward: ArrayLike, beta: float) -> Policy:
     """The maximiser of E[reward] - beta KL(pi||b): pi ∝ b exp(reward/beta); theory.md B1.
 
-    reward is (..., K).  Raises ValueError unless beta > 0.
+    reward is (..., K).  Raises ValueError unless beta > 0, the reward is finite and fits the base.
     """
     _positive("beta", beta)
-    tilt = np.asarray(reward, dtype=np.float64) / beta
-    return Policy.from_logits(as_policy(base).log_probs + tilt, base.correct)
+    as_policy(base, "base")
+    values = floats("reward", reward)
+    with np.errstate(over="ignore"):
+        tilt = values / beta
+    if not np.all(np.isfinite(tilt)):
+        raise ValueError("reward: must be finite, and so must reward/beta")
+    try:
+        shape = np.broadcast_shapes(tilt.shape, base.log_probs.shape)
+    except ValueError:
+        shape = ()
+    if not values.ndim or shape[-1:] != base.log_probs.shape[-1:]:
+        raise ValueError(
+            f"reward: shape must be (..., K) like base {base.log_probs.shape}, got {values.shape}"
+        )
+    return Policy.from_logits(base.log_probs + tilt, base.correct)
 
 
 def vanilla(base: Policy, beta: float) -> Policy:
     """KL-regularised RL on the reward 1 on S: q = b_S, f = b_F, logit C = logit p + 1/beta; B3."""
+    as_policy(base, "base")
     return gibbs(base, base.correct.astype(np.float64), beta)
 
 
@@ -52,12 +79,14 @@ def entropy_bonus(base: Policy, beta: float, g: float, form: EntropyForm = "self
     Raises ValueError on beta <= 0, beta + g <= 0 (self) or an unknown form.
     """
     _positive("beta", beta)
-    right = base.correct.astype(np.float64)
+    _finite("g", g)
+    right = as_policy(base, "base").correct.astype(np.float64)
     if form == "self":
         _positive("beta + g", beta + g)
         logits = (beta * base.log_probs + right) / (beta + g)
     elif form == "base":
-        logits = (1 - g / beta) * base.log_probs + right / beta
+        tilt = right * _quotient("1", 1.0, beta)
+        logits = (1 - _quotient("g", g, beta)) * base.log_probs + tilt
     else:
         raise ValueError(f"form: must be self or base, got {form!r}")
     return Policy.from_logits(logits, base.correct)
@@ -83,15 +112,18 @@ def smoothing(
     _positive("beta", beta)
     _nonnegative("g_correct", g_correct)
     _nonnegative("g_incorrect", g_incorrect)
+    as_policy(base, "base")
+    a_correct = 1 - _quotient("g_correct", g_correct, beta)
+    a_incorrect = 1 + _quotient("g_incorrect", g_incorrect, beta)
+    reward = _quotient("1", 1.0, beta)
     if not centred:
         if logit_C is not None:
             raise ValueError("logit_C: is free in the centred form only")
-        right = (1 - g_correct / beta) * base.log_probs + 1 / beta
-        wrong = (1 + g_incorrect / beta) * base.log_probs
+        right = a_correct * base.log_probs + reward
+        wrong = a_incorrect * base.log_probs
         return Policy.from_logits(np.where(base.correct, right, wrong), base.correct)
-    target = base.logit_C + 1 / beta if logit_C is None else logit_C
-    log_q = tempered(base.log_q, 1 - g_correct / beta)
-    log_f = tempered(base.log_f, 1 + g_incorrect / beta)
+    target = base.logit_C + reward if logit_C is None else logit_C
+    log_q, log_f = tempered(base.log_q, a_correct), tempered(base.log_f, a_incorrect)
     return Policy.from_parts(target, log_q, log_f, base.correct)
 
 
@@ -103,9 +135,9 @@ def iterated(
     pi_{t+1} ∝ pi_t exp(rule(pi_t)/beta): q ∝ b_S^{(1 - g_correct/beta)^steps} exactly.
     Raises ValueError on negative ``steps`` and as :func:`smoothing`.
     """
-    if steps < 0:
+    if whole("steps", steps) < 0:
         raise ValueError(f"steps: must be >= 0, got {steps}")
-    policy = base
+    policy = as_policy(base, "base")
     for _ in range(steps):
         policy = smoothing(policy, beta, g_correct, g_incorrect)
     return policy
@@ -114,18 +146,42 @@ def iterated(
 def tempered(log_p: ArrayLike, a: ArrayLike) -> Float:
     """(..., M) log of the law proportional to p^a; entries with log p = -inf stay without mass.
 
-    ``a`` is a number or (...,).  theory.md B6.
+    ``a`` is a number or (...,).  theory.md B6.  Raises ValueError on NaN or infinite ``a``, NaN in
+    ``log_p`` and laws without mass.
     """
-    x = np.asarray(log_p, dtype=np.float64)
-    power = np.asarray(a, dtype=np.float64)[..., None]
-    there = x > -np.inf
-    scaled = np.where(there, power * np.where(there, x, 0.0), -np.inf)
-    return np.asarray(scaled - logsumexp(scaled)[..., None])
+    x, there, power = _law_and_power(log_p, a)
+    return log_normalise(power[..., None] * np.where(there, x, 0.0), there)
 
 
 def entropy_for_temperature(log_p: ArrayLike, a: ArrayLike) -> Float:
-    """(...,) H(q_a) of the tempered law, nats."""
-    return shannon(tempered(log_p, a))
+    """(...,) H(q_a) of the tempered law, nats.  One exponential an entry; raises as tempered."""
+    x, there, power = _law_and_power(log_p, a)
+    steep = np.where(there, power[..., None] * np.where(there, x, 0.0), -np.inf)
+    first = np.argmax(steep, axis=-1)[..., None]
+    shifted = steep - np.take_along_axis(steep, first, axis=-1)
+    weight = np.exp(shifted)
+    np.put_along_axis(weight, first, 0.0, axis=-1)
+    rest = np.sum(weight, axis=-1)
+    # H = log Z + mean of -s with s = a log p - its maximum: both parts are >= 0.
+    fall = np.sum(weight * np.where(there, -shifted, 0.0), axis=-1) / (1 + rest)
+    return np.asarray(np.log1p(rest) + fall)
+
+
+def _law_and_power(log_p: ArrayLike, a: ArrayLike) -> tuple[Float, NDArray[np.bool_], Float]:
+    """Checked: logs of positive weights (-inf: none), where there is mass, the exponent."""
+    x, power = floats("log_p", log_p), floats("a", a)
+    if x.ndim < 1 or np.any(np.isnan(x)) or np.any(x == np.inf):
+        raise ValueError("log_p: must be (..., M) logs of weights, finite or -inf")
+    there = x > -np.inf
+    if not np.all(np.any(there, axis=-1)):
+        raise ValueError("log_p: a law without mass")
+    if not np.all(np.isfinite(power)):
+        raise ValueError("a: must be finite")
+    try:
+        np.broadcast_shapes(power.shape, x.shape[:-1])
+    except ValueError as error:
+        raise ValueError(f"a: shape {power.shape} does not fit laws {x.shape}") from error
+    return x, there, power
 
 
 def temperature_for_entropy(log_p: ArrayLike, entropy: float) -> float:
@@ -134,7 +190,9 @@ def temperature_for_entropy(log_p: ArrayLike, entropy: float) -> float:
     H(q_a) falls from log M at a = 0 to the log of the number of modes as a -> inf (B6).
     Raises ValueError if the entropy lies outside that range.
     """
-    x = np.asarray(log_p, dtype=np.float64)
+    x = floats("log_p", log_p)
+    if x.ndim != 1 or not np.any(x > -np.inf) or np.any(np.isnan(x)):
+        raise ValueError(f"log_p: must be one law (M,) with mass and no NaN, got shape {x.shape}")
     x = x[x > -np.inf]
     top, bottom = float(np.log(x.size)), float(np.log(np.sum(x == x.max())))
     rounding = 8 * np.finfo(np.float64).eps * (1 + top) * x.size
@@ -148,7 +206,7 @@ def temperature_for_entropy(log_p: ArrayLike, entropy: float) -> float:
         return 1.0
 
     def excess(a: float) -> float:
-        return float(shannon(tempered(x, a))) - entropy
+        return float(entropy_for_temperature(x, a)) - entropy
 
     high = 1.0
     while excess(high) > 0:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from diffsmooth.theory.policy import Float
+from diffsmooth.theory.diversity import whole
+from diffsmooth.theory.policy import Float, floats
 
 
 def _whole(name: str, value: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -21,29 +22,39 @@ def _whole(name: str, value: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
 def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Float:
     """Unbiased estimate of pass@k from c correct of n samples: 1 - C(n-c, k)/C(n, k).
 
-    n, c are integers or integer arrays that broadcast.  A product of k ratios: no binomial
-    coefficient is formed.  Source: Chen et al. 2021 (2107.03374); theory.md D1.
+    n, c are integers or integer arrays that broadcast.  The chance that the j-th of k draws without
+    replacement is the first correct one, summed over j: no binomial coefficient, no cancellation.
+    Source: Chen et al. 2021 (2107.03374); theory.md D1.
 
-    Raises ValueError unless 1 <= k <= n and 0 <= c <= n.
+    Raises ValueError unless 1 <= k <= n and 0 <= c <= n, TypeError if k is no integer.
     """
-    total, right = np.broadcast_arrays(_whole("n", n), _whole("c", c))
+    k = whole("k", k)
+    total, right = _whole("n", n), _whole("c", c)
+    try:
+        total, right = np.broadcast_arrays(total, right)
+    except ValueError as error:
+        raise ValueError(
+            f"c: shape {right.shape} does not broadcast with {total.shape} of n"
+        ) from error
     if k < 1 or np.any(total < k):
-        raise ValueError(f"k: must lie in [1, n]; got k={k}, least n={int(np.min(total))}")
+        raise ValueError(f"k: must lie in [1, n]; got k={k}, least n={np.min(total, initial=k)}")
     if np.any((right < 0) | (right > total)):
         raise ValueError("c: must lie in [0, n]")
-    miss = np.ones(total.shape)
-    wrong = total - right
+    miss, hit = np.ones(total.shape), np.zeros(total.shape)
     for j in range(k):
-        miss = miss * np.maximum(wrong - j, 0) / (total - j)
-    return np.asarray(1.0 - miss)
+        left = total - j
+        first = np.minimum(right, left) / left
+        hit = hit + miss * first
+        miss = miss * (1.0 - first)
+    return np.where(total - right < k, 1.0, np.minimum(hit, 1.0))
 
 
 def pass_at_k_exact(correctness: ArrayLike, k: int) -> Float:
     """1 - (1 - C)^k for C in [0, 1]: the chance that one of k draws is correct.
 
-    Raises ValueError on k < 0 or C outside [0, 1].
+    Raises ValueError on k < 0 or C outside [0, 1], TypeError if k is no integer.
     """
-    c = _chance(correctness)
+    c, k = _chance(correctness), whole("k", k)
     if k < 0:
         raise ValueError(f"k: must be >= 0, got {k}")
     with np.errstate(divide="ignore"):
@@ -58,7 +69,7 @@ def pass_at_k_variance(n: int, correctness: ArrayLike, k: int) -> Float:
     k-subsets of Q^{2k-j} (1 - Q^j), Q = 1 - C: no cancellation.  With c/n for C it is a plug-in
     estimate, biased.  Raises ValueError unless 1 <= k <= n.
     """
-    c = _chance(correctness)
+    c, k, n = _chance(correctness), whole("k", k), whole("n", n)
     if not 1 <= k <= n:
         raise ValueError(f"k: must lie in [1, n={n}], got {k}")
     out = np.zeros_like(c)
@@ -70,7 +81,7 @@ def pass_at_k_variance(n: int, correctness: ArrayLike, k: int) -> Float:
 
 
 def _chance(correctness: ArrayLike) -> Float:
-    c = np.asarray(correctness, dtype=np.float64)
+    c = floats("correctness", correctness)
     if np.any(np.isnan(c)) or np.any((c < 0) | (c > 1)):
-        raise ValueError("C: must lie in [0, 1]")
+        raise ValueError("correctness: must lie in [0, 1]")
     return c

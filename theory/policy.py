@@ -19,20 +19,66 @@ from diffsmooth.theory.rules._backend import cached
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-#: How far the log of the total mass may lie from 0, per trajectory and unit of log-prob: rounding.
+#: How far the log of the total mass may lie from 0, per unit of log-prob: rounding.
 _MASS_SLACK = 64 * np.finfo(np.float64).eps
+_LARGEST = float(np.finfo(np.float64).max)
+
+
+def floats(name: str, value: ArrayLike) -> Float:
+    """``value`` as float64.  Raises ValueError, naming ``name``, on anything but real numbers."""
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: must be an array of real numbers; {error}") from error
+
+
+def _above_top(x: ArrayLike, where: ArrayLike | None) -> tuple[Float, Float, Float]:
+    """(x - max x, log sum exp of that, max x) over the last axis.
+
+    The maximum itself is left out of the sum and enters by log1p: the log of 1 + 1e-20 is 1e-20.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    if where is not None:
+        x = np.where(where, x, -np.inf)
+    if x.shape[-1] == 0:
+        return x, np.full(x.shape[:-1], -np.inf), np.zeros(x.shape[:-1])
+    first = np.argmax(x, axis=-1)[..., None]
+    top = np.take_along_axis(x, first, axis=-1)
+    shift = np.where(np.isfinite(top), top, 0.0)
+    shifted = np.asarray(x - shift)
+    rest = np.exp(shifted)
+    np.put_along_axis(rest, first, 0.0, axis=-1)
+    total = np.where(np.isfinite(top), np.log1p(np.sum(rest, axis=-1, keepdims=True)), top)
+    return shifted, np.asarray(total[..., 0]), np.asarray(shift[..., 0])
 
 
 def logsumexp(x: ArrayLike, where: ArrayLike | None = None) -> Float:
     """log sum exp over the last axis, of the entries where ``where`` holds; -inf over none."""
-    x = np.asarray(x, dtype=np.float64)
-    if where is not None:
-        x = np.where(where, x, -np.inf)
-    top = np.max(x, axis=-1, keepdims=True, initial=-np.inf)
-    shift = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        total = np.log(np.sum(np.exp(x - shift), axis=-1))
-    return np.asarray(total + shift[..., 0])
+    _, total, top = _above_top(x, where)
+    return np.asarray(total + top)
+
+
+def log_normalise(x: ArrayLike, where: ArrayLike | None = None) -> Float:
+    """(..., K) log of the law proportional to e^x where ``where`` holds; -inf elsewhere.
+
+    Entries whose probability is close to 1 keep their digits: log(1 - 1e-20) is -1e-20.
+    """
+    shifted, total, _ = _above_top(x, where)
+    return np.asarray(shifted - total[..., None])
+
+
+def check_mass(name: str, log_p: Float) -> None:
+    """Raise ValueError, naming ``name``, if probabilities (..., K) miss 1 by more than rounding."""
+    mass = logsumexp(log_p)
+    # Each log-prob is off by half an ulp at least, and so is the log of their sum.
+    there = np.where(log_p > -np.inf, log_p, 0.0)
+    slack = _MASS_SLACK * (log_p.shape[-1] - np.min(there, axis=-1))
+    if np.any(~(np.abs(mass) <= slack)):
+        worst = float(np.max(np.abs(np.expm1(np.minimum(mass, 700.0)))))
+        raise ValueError(
+            f"{name}: probabilities must sum to 1, off by {worst:.3g}; "
+            "Policy.from_logits and log_normalise normalise"
+        )
 
 
 def log1mexp(x: ArrayLike) -> Float:
@@ -61,12 +107,10 @@ class Policy:
     """
 
     def __init__(self, log_probs: ArrayLike, correct: ArrayLike) -> None:
-        values = np.asarray(log_probs, dtype=np.float64)
-        mask = np.asarray(correct)
+        values = np.array(floats("log_probs", log_probs))  # a copy: the caller's may change
+        mask = _correct_set(correct)
         if values.ndim < 1 or values.shape[-1] < 2:
             raise ValueError(f"log_probs: shape must be (..., K) with K >= 2, got {values.shape}")
-        if mask.dtype != np.bool_:
-            raise ValueError(f"correct: must be boolean, got {mask.dtype}")
         try:
             mask = np.broadcast_to(mask, values.shape)
         except ValueError as error:
@@ -77,55 +121,88 @@ class Policy:
             raise ValueError("log_probs: must be finite (full support), got NaN or infinite values")
         if not np.all(np.any(mask, axis=-1) & ~np.all(mask, axis=-1)):
             raise ValueError("correct: every policy needs a correct and an incorrect trajectory")
-        mass = logsumexp(values)
-        # Each log-prob is off by half an ulp at least, and so is the log of their sum.
-        slack = _MASS_SLACK * (values.shape[-1] + np.max(np.abs(values), axis=-1))
-        if np.any(np.abs(mass) > slack):
-            worst = float(np.max(np.abs(np.expm1(mass))))
-            raise ValueError(
-                f"log_probs: probabilities must sum to 1, off by {worst:.3g}; "
-                "use Policy.from_logits to normalise"
-            )
+        check_mass("log_probs", values)
+        values.flags.writeable = False
         self.log_probs: Float = values
         self.correct: Bool = mask
 
     @classmethod
     def from_logits(cls, logits: ArrayLike, correct: ArrayLike) -> Policy:
         """The softmax policy of finite logits (..., K).  Raises ValueError as the class."""
-        values = np.asarray(logits, dtype=np.float64)
-        return cls(values - logsumexp(values)[..., None], correct)
+        values = floats("logits", logits)
+        if values.ndim < 1 or values.shape[-1] < 2:
+            raise ValueError(f"logits: shape must be (..., K) with K >= 2, got {values.shape}")
+        if not np.all(np.isfinite(values)):
+            raise ValueError("logits: must be finite (full support), got NaN or infinite values")
+        if np.any(np.max(values, axis=-1) / 2 - np.min(values, axis=-1) / 2 > 0.4 * _LARGEST):
+            raise ValueError("logits: lie further apart than float64 can hold")
+        return cls(log_normalise(values), correct)
 
     @classmethod
     def from_probs(cls, probs: ArrayLike, correct: ArrayLike) -> Policy:
         """From probabilities (..., K) > 0 that sum to 1.  Raises ValueError as the class."""
-        values = np.asarray(probs, dtype=np.float64)
-        if not np.all(values > 0):
-            raise ValueError("probs: must be positive (full support)")
+        values = floats("probs", probs)
+        if values.ndim < 1 or values.shape[-1] < 2:
+            raise ValueError(f"probs: shape must be (..., K) with K >= 2, got {values.shape}")
+        if not np.all((values > 0) & np.isfinite(values)):
+            raise ValueError("probs: must be positive and finite (full support)")
+        check_mass("probs", np.log(values))
         return cls(np.log(values), correct)
 
     @classmethod
     def from_parts(
         cls, logit_C: ArrayLike, log_q: ArrayLike, log_f: ArrayLike, correct: ArrayLike
     ) -> Policy:
-        """From logit C (...,) and the laws log q, log f (..., K), each read on its own part."""
-        logit = np.asarray(logit_C, dtype=np.float64)[..., None]
-        mask = np.asarray(correct)
-        inside = np.where(mask, log_q, 0.0) - np.logaddexp(0.0, -logit)
-        outside = np.where(mask, 0.0, log_f) - np.logaddexp(0.0, logit)
+        """From logit C (...,) and the laws log q, log f (..., K), each read on its own part.
+
+        Raises ValueError, naming the argument, on a logit that is not finite, laws that do not sum
+        to 1 on their part or are not positive there, and shapes that do not fit each other.
+        """
+        logit = floats("logit_C", logit_C)[..., None]
+        if not np.all(np.isfinite(logit)):
+            raise ValueError("logit_C: must be finite, got NaN or infinite values")
+        mask = _correct_set(correct)
+        parts = []
+        for name, law, part in (("log_q", log_q, mask), ("log_f", log_f, ~mask)):
+            values = floats(name, law)
+            try:
+                values, where = np.broadcast_arrays(values, part)
+                np.broadcast_shapes(values.shape, logit.shape)
+            except ValueError as error:
+                raise ValueError(
+                    f"{name}: shape {values.shape} does not fit correct {mask.shape} "
+                    f"and logit_C {logit.shape[:-1]}"
+                ) from error
+            if not np.all(np.isfinite(values[where])):
+                raise ValueError(f"{name}: must be finite on its part (full support)")
+            if np.all(np.any(where, axis=-1)):  # the constructor names an empty part
+                check_mass(name, np.where(where, values, -np.inf))
+            parts.append(np.where(where, values, 0.0))
+        inside = parts[0] - np.logaddexp(0.0, -logit)
+        outside = parts[1] - np.logaddexp(0.0, logit)
         return cls(np.where(mask, inside, outside), mask)
 
     def __repr__(self) -> str:
         return f"Policy(shape={self.log_probs.shape}, C={self.C})"
 
     @cached
+    def _log_masses(self) -> tuple[Float, Float]:
+        """(log C, log 1 - C): the smaller summed, the larger from it, so that both are exact."""
+        right = logsumexp(self.log_probs, self.correct)
+        wrong = logsumexp(self.log_probs, ~self.correct)
+        smaller = np.minimum(np.minimum(right, wrong), 0.0)
+        larger = log1mexp(smaller)
+        return np.where(right <= wrong, right, larger), np.where(right <= wrong, larger, wrong)
+
+    @property
     def log_C(self) -> Float:
         """(...,) log of the correctness C = pi(S)."""
-        return logsumexp(self.log_probs, self.correct)
+        return np.asarray(self._log_masses[0])
 
-    @cached
+    @property
     def log_1mC(self) -> Float:
-        """(...,) log of 1 - C = pi(F), summed over F: no cancellation."""
-        return logsumexp(self.log_probs, ~self.correct)
+        """(...,) log of 1 - C = pi(F): no cancellation."""
+        return np.asarray(self._log_masses[1])
 
     @property
     def C(self) -> Float:
@@ -140,35 +217,70 @@ class Policy:
     @cached
     def log_q(self) -> Float:
         """(..., K) log of the law of the correct part; -inf on incorrect trajectories."""
-        return np.where(self.correct, self.log_probs - self.log_C[..., None], -np.inf)
+        return log_normalise(self.log_probs, self.correct)
 
     @cached
     def log_f(self) -> Float:
         """(..., K) log of the law of the incorrect part; -inf on correct trajectories."""
-        return np.where(self.correct, -np.inf, self.log_probs - self.log_1mC[..., None])
+        return log_normalise(self.log_probs, ~self.correct)
+
+
+def _correct_set(correct: ArrayLike) -> Bool:
+    mask = np.asarray(correct)
+    if mask.dtype != np.bool_:
+        raise ValueError(f"correct: must be boolean, got {mask.dtype}")
+    return mask
 
 
 def relative_entropy(log_p: ArrayLike, log_b: ArrayLike) -> Float:
-    """(...,) KL(p||b) in nats of laws given by logs (..., K); entries with log p = -inf give 0.
+    """(...,) KL(p||b) in nats of laws given by logs (..., K); entries with log p = -inf are empty.
 
-    inf where p has mass that b lacks.
+    inf where p has mass that b lacks.  Summed as p (r - 1 + e^{-r}) with r = log p/b: no term is
+    negative, so that nearly equal laws have an accurate divergence, and equal ones exactly 0.
+
+    Raises ValueError, naming the argument, on NaN or shapes that do not broadcast.
     """
-    p, b = np.broadcast_arrays(np.asarray(log_p, np.float64), np.asarray(log_b, np.float64))
+    p, b = floats("log_p", log_p), floats("log_b", log_b)
+    for name, values in (("log_p", p), ("log_b", b)):
+        if np.any(np.isnan(values)):
+            raise ValueError(f"{name}: holds NaN")
+    try:
+        p, b = np.broadcast_arrays(p, b)
+    except ValueError as error:
+        raise ValueError(
+            f"log_b: shape {b.shape} does not broadcast with {p.shape} of log_p"
+        ) from error
     there = p > -np.inf
-    ratio = np.subtract(p, b, out=np.zeros_like(p), where=there)
-    return np.asarray(np.sum(np.where(there, np.exp(p) * ratio, 0.0), axis=-1))
+    both = there & (b > -np.inf)
+    r = np.subtract(p, b, out=np.zeros_like(p), where=both)
+    near = np.abs(r) < 0.02
+    small = np.where(near, r, 0.0)
+    # r + expm1(-r) by its series, which keeps the digits that the sum would lose.
+    series = np.zeros_like(r)
+    for order in range(10, 1, -1):
+        series = series * -small / (order + 1) + 1.0
+    series = series * small * small / 2
+    mass = np.exp(p)
+    # Far below b the product p e^{-r} is b itself, which cannot overflow.
+    far = mass * (r - 1) + np.exp(np.where(both, b, -np.inf))
+    terms = np.where(both, np.where(near, mass * series, far), 0.0)
+    # Where p is empty its terms are b: the laws have the same total mass.
+    empty = np.where(there, 0.0, np.exp(b))
+    total = np.sum(terms + empty, axis=-1)
+    return np.asarray(np.where(np.any(there & ~both, axis=-1), np.inf, total))
 
 
 def kl(policy: Policy, base: Policy) -> Float:
-    """(...,) reverse KL(policy || base), nats."""
+    """(...,) reverse KL(policy || base), nats.  Raises ValueError, TypeError on what is no pair."""
+    _check_pair(policy, base)
     return relative_entropy(policy.log_probs, base.log_probs)
 
 
 def kl_binary(policy: Policy, base: Policy) -> Float:
     """(...,) kl(C||p) between the two Bernoulli laws of correctness, nats."""
-    right = policy.C * (policy.log_C - base.log_C)
-    wrong = np.exp(policy.log_1mC) * (policy.log_1mC - base.log_1mC)
-    return np.asarray(right + wrong)
+    _check_pair(policy, base)
+    laws = [np.stack([x.log_C, x.log_1mC], axis=-1) for x in (policy, base)]
+    return relative_entropy(*laws)
 
 
 def kl_decomposition(policy: Policy, base: Policy) -> tuple[Float, Float, Float]:
@@ -176,6 +288,7 @@ def kl_decomposition(policy: Policy, base: Policy) -> tuple[Float, Float, Float]
 
     Raises ValueError if the correct sets differ.
     """
+    _check_pair(policy, base)
     if np.any(policy.correct != base.correct):
         raise ValueError("base: its correct set differs from the policy's")
     inside = policy.C * relative_entropy(policy.log_q, base.log_q)
@@ -183,8 +296,22 @@ def kl_decomposition(policy: Policy, base: Policy) -> tuple[Float, Float, Float]
     return kl_binary(policy, base), np.asarray(inside), np.asarray(outside)
 
 
-def as_policy(value: Any) -> Policy:
-    """``value`` if it is a Policy; raises TypeError, saying what to pass, otherwise."""
+def _check_pair(policy: Policy, base: Policy) -> None:
+    as_policy(policy)
+    as_policy(base, "base")
+    try:
+        np.broadcast_shapes(policy.log_probs.shape, base.log_probs.shape)
+        fits = policy.log_probs.shape[-1] == base.log_probs.shape[-1]
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"base: shape {base.log_probs.shape} does not fit the policy's {policy.log_probs.shape}"
+        )
+
+
+def as_policy(value: Any, name: str = "policy") -> Policy:
+    """``value`` if it is a Policy; raises TypeError, naming ``name``, otherwise."""
     if not isinstance(value, Policy):
-        raise TypeError(f"policy: must be a diffsmooth.theory.policy.Policy, got {type(value)}")
+        raise TypeError(f"{name}: must be a diffsmooth.theory.policy.Policy, got {type(value)}")
     return value

@@ -13,39 +13,53 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from diffsmooth.theory.diversity import whole
+from diffsmooth.theory.policy import Float, floats
 from diffsmooth.theory.rules.base import RewardOnly
 
 
 def bernstein(coefficients: Sequence[Any], c: Any) -> Any:
     """sum_m c_m binom(n, m) C^m (1-C)^{n-m}, n = len - 1, at C: a number or an array.
 
+    Floats and arrays of them in float64; Fractions, sympy expressions and other numbers exactly.
     Raises ValueError if C lies outside [0, 1] or there is no coefficient.
     """
     if not len(coefficients):
         raise ValueError("coefficients: at least one is needed")
-    if isinstance(c, (float, int, np.ndarray, list)):
-        c = np.asarray(c, dtype=np.float64)
-        if np.any((c < 0) | (c > 1)) or np.any(np.isnan(c)):
-            raise ValueError("C: must lie in [0, 1]")
-        values: list[Any] = [np.full(c.shape, float(x)) for x in coefficients]
+    if _is_exact(c):
+        if getattr(c, "is_number", isinstance(c, Fraction)) and not 0 <= c <= 1:
+            raise ValueError(f"C: must lie in [0, 1], got {c}")
+        values: list[Any] = list(coefficients)
     else:
-        values = list(coefficients)
+        c = _unit_interval(c)
+        values = [np.full(c.shape, float(x)) for x in coefficients]
     rest = 1 - c
     while len(values) > 1:
         values = [rest * a + c * b for a, b in pairwise(values)]
     return values[0]
 
 
+def _unit_interval(c: Any) -> Float:
+    values = floats("C", c)
+    if not np.all((values >= 0) & (values <= 1)):
+        raise ValueError("C: must lie in [0, 1]")
+    return values
+
+
 def coefficients(rule: RewardOnly, group_size: int, *, exact: bool = False) -> list[Any]:
     """The G Bernstein coefficients of u': A+(m+1) - A-(m), m = 0..G-1.
 
-    Raises ValueError as the rule does on groups of this size.
+    Raises ValueError on group_size < 1 and as the rule does on groups of this size, TypeError if
+    group_size is no integer.
     """
+    if whole("group_size", group_size) < 1:
+        raise ValueError(f"group_size: must be >= 1, got {group_size}")
     pairs = [rule.two_values(k, group_size, exact=exact) for k in range(group_size + 1)]
     return [pairs[m + 1][0] - pairs[m][1] for m in range(group_size)]
 
@@ -69,14 +83,21 @@ def utility_second_derivative(rule: RewardOnly, c: Any, group_size: int) -> Any:
     """u''(C); 0 for groups of one answer."""
     steps = coefficients(rule, group_size, exact=_is_exact(c))
     if len(steps) == 1:
-        return 0 * c
+        return 0 * (c if _is_exact(c) else _unit_interval(c))
     rises = [b - a for a, b in pairwise(steps)]
     return bernstein(rises, c) * (group_size - 1)
 
 
 def curvature(rule: RewardOnly, c: Any, group_size: int) -> Any:
-    """-u''/u': the larger, the less a solved prompt is reinforced at an unsolved one's cost."""
-    return -utility_second_derivative(rule, c, group_size) / utility_derivative(rule, c, group_size)
+    """-u''/u': the larger, the less a solved prompt is reinforced at an unsolved one's cost.
+
+    In float64 inf (or nan, where u'' is 0 too) at a C where u' is 0.
+    """
+    bend, slope = (f(rule, c, group_size) for f in (utility_second_derivative, utility_derivative))
+    if _is_exact(c):
+        return -bend / slope
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.divide(-bend, slope)
 
 
 @dataclass(frozen=True)
@@ -90,8 +111,10 @@ class Limit:
 def limit(name: str, k: int = 8) -> Limit:
     """The utility of a rule of ``rules.REWARD_ONLY`` for large groups (``k`` of pass@k rules).
 
-    Raises ValueError on a name without one.
+    Raises ValueError on a name without one and on k < 1, TypeError if k is no integer.
     """
+    if whole("k", k) < 1:
+        raise ValueError(f"k: must be >= 1, got {k}")
     flat = Limit("C", lambda c: 0 * c + 1)
     limits = {
         "vanilla": flat,
@@ -115,4 +138,4 @@ def limit(name: str, k: int = 8) -> Limit:
 
 
 def _is_exact(c: Any) -> bool:
-    return not isinstance(c, (float, int, np.ndarray, list, np.floating))
+    return not isinstance(c, (float, int, np.ndarray, np.generic, list, tuple))
