@@ -220,7 +220,7 @@ def draw(axes: Axes) -> None:
 STATEMENT = Statement(
     id="A2",
     title="Reinforcement bias: gains are proportional to probability",
-    source="paper",
+    source="corrected",
     reference="arXiv 2511.19942; theory.md A2; the bound on the step size is new",
     assumptions=(
         "finite set of trajectories, base policy b > 0, S and F non-empty",
@@ -275,6 +275,12 @@ STATEMENT = Statement(
         "(N2).  The bound 2/(C(1-C)) is sharp: beyond it two incorrect trajectories that hold all "
         "of F and "
         "are nearly equal change places."
+    ),
+    correction=(
+        "theory.md lets the incorrect part flatten at every step size.  It does up to "
+        "eta = 2/(C(1-C)) only.  Counterexample: pi = (.5 | .3, .2) with the first correct and "
+        "eta = 20: the log-odds of the two incorrect trajectories go from +.405 to -.595, a less "
+        "even law in the other order.  The sharpening of the correct part needs no such bound."
     ),
     figure=draw,
 )

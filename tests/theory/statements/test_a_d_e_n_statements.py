@@ -309,3 +309,11 @@ def test_a_seeded_error_of_the_library_turns_the_statement_red(
     outcome = method.check(statement.CLAIM, Budget(shrink=False))
     assert outcome.verdict == "refuted"
     assert outcome.counterexample
+
+
+def test_a_large_step_makes_the_incorrect_part_less_even() -> None:
+    """The counterexample that A2's correction reports."""
+    probs, mask = np.array([0.5, 0.3, 0.2]), np.array([True, False, False])
+    after = flows.softmax_pg_step(np.log(probs), mask, 20.0)
+    assert after[1] - after[2] == pytest.approx(math.log(1.5) - 1.0)
+    assert abs(after[1] - after[2]) > math.log(1.5)
