@@ -46,6 +46,7 @@ def certify(claim: Dominance) -> Outcome:
         partial(_verdict, claim, HARMLESS, True),
         partial(_verdict, claim, at_base_correctness(), False),
         partial(_neighbourhood, claim),
+        partial(_strictly_better, claim),
         partial(_coupled_signs, claim),
     )
 
@@ -206,6 +207,27 @@ def _neighbourhood(claim: Dominance) -> Outcome:
         {"b_1": ("59/200", "61/200"), "a": ("9/20", "11/20"), "1/beta": ("1/25", "3/50")},
         "nor anywhere for b = (b_1, 1/2 - b_1 | 1/4, 1/4), b_1 in [.295, .305], a in [.45, .55],"
         " 1/beta in [.04, .06]",
+    )
+
+
+def _strictly_better(claim: Dominance) -> Outcome:
+    """The saving buys more of both: b_F not uniform, a centred policy with larger C and H(q)."""
+    b_s, b_f = arb.balls(["3/10", "1/5"]), arb.balls(["2/5", "1/10"])
+    a, flatter, y = arb.ball("1/2"), arb.ball("9/20"), arb.ball(1)
+    c = arb.sigmoid(arb.log_mass(b_s, a) - arb.log_mass(b_f, a) + y)
+    more = c + arb.ball("1/200")
+    p, own = arb.add(b_s), arb.conditional(b_s)
+    kl_f = arb.divergence(arb.tempered(b_f, a), arb.conditional(b_f))
+    q, rival = arb.tempered(b_s, a), arb.tempered(b_s, flatter)
+    kl = arb.binary_divergence(c, p) + c * arb.divergence(q, own) + claim.saving(c, kl_f)
+    other = claim.price(arb.binary_divergence(more, p), more, arb.divergence(rival, own))
+    rise = arb.entropy(rival) - arb.entropy(q)
+    return _decide(
+        bool(kl > other and rise > 0),
+        bool(kl <= other or rise <= 0),
+        "(i) on b = (.3, .2 | .4, .1), a = .5, 1/beta = 1 a centred policy has C larger by .005,"
+        " H(q) larger and KL smaller",
+        f"H(q) by {rise.str(4)}, KL {other.str(6)} against {kl.str(6)}",
     )
 
 

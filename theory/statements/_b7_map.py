@@ -94,12 +94,16 @@ def measured(budget: Budget) -> str:
         return f"{100 * float(np.mean(mask[where])):.1f} %"
 
     weak, strong = y < 1 / 4, y > 4
+    flat, mild = parts.a < 1 / 4, parts.a > 3 / 4
+    rare = _mass(parts.correct, 1.0) < np.log(1 / 4)
     return (
         f"over {count} random policies, 1/beta log-uniform in [1/16, 16], (ii) fails in"
         f" {share(unreached)} (1/beta < 1/4: {share(unreached, weak)}, > 4:"
         f" {share(unreached, strong)}), no literal policy dominates in {share(literal)}"
         f" ({share(literal, weak)}, {share(literal, strong)}), no coupled one in {share(coupled)}"
-        f" ({share(coupled, weak)}, {share(coupled, strong)})"
+        f" ({share(coupled, weak)}, {share(coupled, strong)}); no literal one: a < 1/4"
+        f" {share(literal, flat)}, a > 3/4 {share(literal, mild)}, p < 1/4"
+        f" {share(literal, rare)}, p >= 1/4 {share(literal, ~rare)}"
     )
 
 

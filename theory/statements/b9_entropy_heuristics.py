@@ -347,7 +347,7 @@ STATEMENT = Statement(
         r" $\frac{M}{N}>e^{1/\beta}\frac{p}{1-p}$:"
         r" $\mathrm{logit}\,C(g)-\mathrm{logit}\,C(0)=\frac{g[\beta(h_S-h_F)-1]}{\beta(\beta+g)}$."
         "\n\n"
-        r"At matched KL to $b$ neither raises $C\geq p$: with $C_0$ the vanilla correctness at the"
+        r"At matched KL to $b$ neither raises $C$: with $C_0$ the vanilla correctness at the"
         r" same KL, $\mathrm{kl}(C_0\|p)-\mathrm{kl}(C\|p)=C\,\mathrm{KL}(q_a\|b_S)"
         r"+(1-C)\,\mathrm{KL}(f_a\|b_F)\geq 0$, of order $(1-a)^2$."
     ),
@@ -384,6 +384,7 @@ STATEMENT = Statement(
     ),
     limits=(
         "A statement about optima: the heuristics' effect on sampled training is another matter."
+        " At matched KL: where the KL spent is at least log 1/p, C_0 stands for 1."
         " For parts that are not uniform the condition is about small g; for uniform parts it"
         " holds for every g. At equality h_S - h_F = 1/beta nothing happens to first order. In"
         " base-surprisal form, where beta is held as the weight of the KL, the threshold is"
