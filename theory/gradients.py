@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from diffsmooth.theory._orbit import Clock
 from diffsmooth.theory.policy import Float, Policy, as_policy, floats
+from diffsmooth.theory.rules.base import RewardOnly
 from diffsmooth.theory.rules.baselines import GRPO
 from diffsmooth.theory.utilities import utility_derivative
 
@@ -43,6 +45,45 @@ def expected_gradient(policy: Policy) -> Float:
     return np.asarray(np.where(policy.correct, pi * wrong, -pi * right))
 
 
+def smoothing_advantage(
+    policy: Policy,
+    g_correct: float,
+    g_incorrect: float = 0.0,
+    *,
+    centred: bool = False,
+    standardised: bool = False,
+    clock: Clock | None = None,
+) -> Float:
+    """(..., K) advantage of on-policy differential smoothing, its mean under the policy taken off.
+
+    The reward's part is r - C; the term's is -g_correct log pi on S (centred: minus its mean under
+    q), +g_incorrect log pi on F.  ``standardised``: the reward's part is divided by sqrt(C (1-C)),
+    the term is not (paper Eq. 6).  ``clock``: it is multiplied by clock(C), the u'(C) of another
+    reward-only rule (theory.md E3).  The natural gradient of log pi is this; that of the logits in
+    softmax geometry is pi times this.
+
+    Raises ValueError on strengths that are negative or not finite, or both factors at once.
+    """
+    check_strengths(g_correct, g_incorrect)
+    if standardised and clock is not None:
+        raise ValueError("clock: standardised is a clock already; give one of the two")
+    log_pi = as_policy(policy).log_probs
+    x = log_pi
+    if centred:
+        # log pi minus its mean under q is log q + H(q).
+        q, log_q = np.exp(policy.log_q), np.where(policy.correct, policy.log_q, 0.0)
+        x = log_q - np.sum(q * log_q, axis=-1, keepdims=True)
+    term = np.where(policy.correct, -g_correct * x, g_incorrect * log_pi)
+    term -= np.sum(np.exp(log_pi) * term, axis=-1, keepdims=True)
+    right, wrong = policy.C[..., None], np.exp(policy.log_1mC)[..., None]
+    factor = np.ones_like(policy.C)
+    if standardised:
+        factor = np.exp(-0.5 * (policy.log_C + policy.log_1mC))
+    elif clock is not None:
+        factor = np.asarray(clock(policy.C), dtype=np.float64)
+    return np.asarray(np.where(policy.correct, wrong, -right) * factor[..., None] + term)
+
+
 def smoothing_gradient(
     policy: Policy,
     g_correct: float,
@@ -50,26 +91,26 @@ def smoothing_gradient(
     *,
     centred: bool = False,
     standardised: bool = False,
+    clock: Clock | None = None,
 ) -> Float:
-    """(..., K) gradient of on-policy differential smoothing (pi_ref = pi_old, stop-gradient).
+    """(..., K) exact gradient of on-policy smoothing: pi times :func:`smoothing_advantage`; C1, E2.
 
-    The reward's own gradient plus the term's: -g_correct log pi on S (centred: minus its mean under
-    q), +g_incorrect log pi on F.  ``standardised``: the reward's part is divided by
-    sqrt(C (1-C)), the term is not (paper Eq. 6).  theory.md C1, E2.
-
-    Raises ValueError on strengths that are negative or not finite.
+    pi_ref = pi_old = the policy, held constant.  Raises ValueError as there.
     """
-    check_strengths(g_correct, g_incorrect)
-    log_pi = as_policy(policy).log_probs
-    x = log_pi
-    if centred:
-        mean = np.sum(np.exp(policy.log_q) * np.where(policy.correct, log_pi, 0.0), axis=-1)
-        x = log_pi - mean[..., None]
-    term = np.where(policy.correct, -g_correct * x, g_incorrect * log_pi)
-    reward = expected_gradient(policy)
-    if standardised:
-        reward = reward * np.exp(-0.5 * (policy.log_C + policy.log_1mC))[..., None]
-    return reward + advantage_gradient(policy, term)
+    advantage = smoothing_advantage(
+        policy, g_correct, g_incorrect, centred=centred, standardised=standardised, clock=clock
+    )
+    return np.asarray(np.exp(policy.log_probs) * advantage)
+
+
+def reward_only_gradient(policy: Policy, rule: RewardOnly, group_size: int) -> Float:
+    """(..., K) expected gradient of a reward-only rule in groups of G answers: u'(C) grad C; E1.
+
+    Exact for every G: the mean over all groups of G independent answers of the mean over the group
+    of advantage times grad log pi.  Raises ValueError as the rule does on such groups.
+    """
+    speed = np.asarray(utility_derivative(rule, np.minimum(policy.C, 1.0), group_size))
+    return np.asarray(speed[..., None] * expected_gradient(policy))
 
 
 def grpo_clock(correctness: Any, group_size: int) -> Any:
