@@ -272,6 +272,14 @@ def _library(claim: Thresholds, budget: Budget) -> Outcome:
             bracket = claim.centred(point) if "centred" in form else claim.literal(point)
             slack = e_error + (1 + point.surprisal) * k1_error
             found = float(critical_strength(policy, form=form))
+            if len(set(weighted.counts[: weighted.successes])) == 1:
+                # q uniform: K1/E has the limit 1, by the bounds on g*/(1-C).
+                limit = point._replace(k1=1.0, e=1.0)
+                bracket = claim.centred(limit) if "centred" in form else claim.literal(limit)
+                expected = float(claim.sharpening(limit) / bracket) if bracket > 0 else np.inf
+                if abs(bracket) > 1e-6:
+                    worst = max(worst, 0.0 if np.isclose(found, expected, rtol=1e-6) else 2.0)
+                continue
             if point.k1 <= 4 * k1_error or abs(bracket) <= 64 * slack:
                 continue  # q uniform, or the sign of the bracket is beyond float64
             if bracket < 0:

@@ -204,7 +204,7 @@ def _rules(claim: OneKind, budget: Budget) -> Outcome:
 
 def _tokens(batch: Any, g: float, lengths: list[int], literal: Any) -> float:
     """Token form: its sum is the sequence term; centred, a prompt's correct tokens sum to 0."""
-    from diffsmooth.theory.rules import SmoothingTerm
+    from diffsmooth.theory.rules import DrGRPO, Smoothed, SmoothingTerm
 
     size = np.array(lengths)
     mask = np.arange(3)[None, :] < size[:, None]
@@ -216,9 +216,15 @@ def _tokens(batch: Any, g: float, lengths: list[int], literal: Any) -> float:
     centred = SmoothingTerm(g, 0.0, "token", centring="correct")(tokens)
     dropped = SmoothingTerm(g, g, "token", one_kind="drop")(tokens)
     one_kind = batch.group < 2
+    # An advantage per answer joins a term per token, and the other way round.
+    both = Smoothed(DrGRPO(), SmoothingTerm(g, g, "token"))
+    joined = both(tokens) - DrGRPO()(tokens)[:, None] - plain
+    twice = Smoothed(both, SmoothingTerm(g, g))(tokens) - both(tokens) - literal[:, None]
     worst = max(
         float(np.abs(plain.sum(axis=1) - literal).max()),
         float(np.abs(plain[~mask]).max(initial=0.0)),
+        float(np.abs(joined).max()),
+        float(np.abs(twice).max()),
         float(np.abs(dropped[one_kind]).max(initial=0.0)),
     )
     for prompt in set(batch.group.tolist()):

@@ -294,8 +294,13 @@ def _rule(claim: Quotient, budget: Budget) -> Outcome:
         c_mass = float(weighted.probs[right].sum())
         worst = max(worst, abs(mean - (1 - c_mass)))
         worst = max(worst, float(np.abs(advantage[~right] + c_mass).max()))
-        found = np.exp(class_log_masses(np.log(q), labels, 3))
-        worst = max(worst, float(np.abs(found[labels] - mass).max()), abs(found.sum() - 1))
+        _, ids = np.unique(labels, return_inverse=True)
+        for found, own in (
+            (np.exp(class_log_masses(np.log(q), labels, 3)), labels),
+            (np.exp(class_log_masses(np.log(q), ids)), ids),
+        ):
+            worst = max(worst, float(np.abs(found[own] - mass).max()), abs(found.sum() - 1))
+        worst = max(worst, _two_prompts(rule, batch))
         share, n = float(mass[0]), int(sum(weighted.counts[: weighted.successes]))
         bias = log_share_bias(share, n)
         worst = max(
@@ -313,6 +318,19 @@ def _rule(claim: Quotient, budget: Budget) -> Outcome:
         "quotient rule on exactly weighted groups",
         show=lambda x: f"{x[0]}, g = {x[1]}",
     )
+
+
+def _two_prompts(rule: Any, batch: Any) -> float:
+    """The prompt beside another one that reuses its class ids: the advantages must not change."""
+    other = replace(batch, group=batch.group + 7, classes=2 - batch.classes)
+    both = type(batch)(
+        reward=np.concatenate([batch.reward, other.reward]),
+        correct=np.concatenate([batch.correct, other.correct]),
+        group=np.concatenate([batch.group, other.group]),
+        logps=np.concatenate([batch.logps, other.logps]),
+        classes=np.concatenate([batch.classes, other.classes]),
+    )
+    return float(np.abs(rule(both) - np.concatenate([rule(batch), rule(other)])).max())
 
 
 def _adversarial(claim: Quotient, budget: Budget) -> Outcome:
