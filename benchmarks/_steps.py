@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 PHASES = ("generation", "reward", "rule", "loss and gradient", "optimiser")
+
+
+def half(text: str) -> bool:
+    """About half of all texts, always the same ones."""
+    return hashlib.blake2b(text.encode(), digest_size=1).digest()[0] < 128
+
+
+class Hashed:
+    """A task whose correct answers are half of all texts; the class is the first character."""
+
+    name = "hashed"
+
+    def __init__(self, count: int, repeat: int = 8) -> None:
+        from diffsmooth.llm.tasks.base import Problem
+
+        self._problems = [Problem(str(i), f"{i:04d}=" * repeat, i, raw=True) for i in range(count)]
+
+    def problems(self) -> Sequence[Any]:
+        return self._problems
+
+    def verify(self, problem: Any, text: str) -> Any:
+        from diffsmooth.llm.tasks.base import Verdict
+
+        right = half(text)
+        return Verdict(float(right), right, text[:1] or None)
+
+    def verify_many(self, pairs: Iterable[tuple[Any, str]]) -> list[Any]:
+        return [self.verify(p, t) for p, t in pairs]
+
+    def multiplicity(self, problem: Any) -> int | None:
+        return None
 
 
 class Clock:

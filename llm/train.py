@@ -524,7 +524,7 @@ def fit(
 
 
 def link(folder: Path, name: str) -> None:
-    """``<output>/<name>`` points to the newest finished run of that name, so that it can be typed."""
+    """``<output>/<name>`` points to the newest finished run of that name: easy to type."""
     short = folder.parent / name
     if short.exists() and not short.is_symlink():
         return  # a folder of somebody's own

@@ -14,53 +14,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from _steps import measure, overhead
+from _steps import Hashed, measure, overhead
 
 MODELS = ("Qwen/Qwen2.5-1.5B", "Qwen/Qwen2.5-3B", "Qwen/Qwen2.5-7B")
 GOAL = 0.005
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
-
-
-def half(text: str) -> bool:
-    """About half of all texts, always the same ones."""
-    return hashlib.blake2b(text.encode(), digest_size=1).digest()[0] < 128
-
-
-class Hashed:
-    """A task whose correct answers are half of all texts; the class is the first character."""
-
-    name = "hashed"
-
-    def __init__(self, count: int) -> None:
-        from diffsmooth.llm.tasks.base import Problem
-
-        self._problems = [Problem(str(i), f"{i:04d}=" * 8, i, raw=True) for i in range(count)]
-
-    def problems(self) -> Sequence[Any]:
-        return self._problems
-
-    def verify(self, problem: Any, text: str) -> Any:
-        from diffsmooth.llm.tasks.base import Verdict
-
-        right = half(text)
-        return Verdict(float(right), right, text[:1] or None)
-
-    def verify_many(self, pairs: Iterable[tuple[Any, str]]) -> list[Any]:
-        return [self.verify(p, t) for p, t in pairs]
-
-    def multiplicity(self, problem: Any) -> int | None:
-        return None
 
 
 def shape_of(name: str, shrink: bool) -> Any:

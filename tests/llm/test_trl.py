@@ -436,3 +436,65 @@ def test_adaptive_strength_follows_the_estimate(tmp_path: Path) -> None:
         want = [b + t for b, t in zip(base, term, strict=True)]
         np.testing.assert_allclose(seen["advantages"].numpy(), want, atol=3e-5)
     assert seen_any
+
+
+@pytest.mark.parametrize("name", ["mara", "kl"])
+def test_rules_that_read_a_reference_get_the_engines(name: str, tmp_path: Path) -> None:
+    """With beta > 0 TRL computes the reference's log-probs; the first model is the reference."""
+    folder = small.save(*small.build(toy.SHAPE), tmp_path / "model")
+    model, tok = small.load(folder)
+    reference, _ = small.load(folder)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(
+                0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(2))
+            )
+    task = toy.ToyTask()
+    reads: list[Any] = []
+
+    class Spy(engine.SmoothedGRPOTrainer):  # type: ignore[misc, name-defined]
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            output = super()._generate_and_score_completions(inputs)
+            texts = tok.batch_decode(output["completion_ids"], skip_special_tokens=True)
+            reads.append(
+                (
+                    [toy.is_correct(t) for t in texts],
+                    toy.token_logps(self.model, output),
+                    toy.token_logps(reference, output),
+                    output["advantages"].clone(),
+                )
+            )
+            return output
+
+    chosen = rule(name)
+    trainer = Spy(
+        model, reward_funcs=_binary(), args=toy.settings(tmp_path, beta=0.04, max_steps=1),
+        train_dataset=toy.dataset(task), processing_class=tok, rule=chosen,
+    )  # fmt: skip
+    trainer.train()
+    correct, logps, ref, got = reads[0]
+    batch = GroupBatch(
+        reward=np.asarray(correct, dtype=np.float64),
+        correct=np.asarray(correct),
+        group=np.repeat([0, 1], 8),
+        logps=np.asarray([sum(r) for r in logps]),
+        lengths=np.asarray([len(r) for r in logps]),
+        ref_logps=np.asarray([sum(r) for r in ref]),
+    )
+    np.testing.assert_allclose(got.numpy(), np.asarray(chosen(batch)), atol=1e-4)
+
+
+def test_low_rank_adapters_train_and_the_base_stays(tmp_path: Path) -> None:
+    from peft import LoraConfig
+
+    adapter = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+    trainer = toy.make(
+        engine.SmoothedGRPOTrainer, tmp_path, rule=rule("centred", g_correct=0.5),
+        peft_config=adapter,
+    )  # fmt: skip
+    before = weights(trainer)
+    trainer.train()
+    after = weights(trainer)
+    moved = {k for k in before if not torch.equal(before[k], after[k])}
+    assert moved
+    assert all("lora_" in k for k in moved)

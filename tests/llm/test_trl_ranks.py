@@ -41,6 +41,9 @@ RULES: dict[str, dict[str, Any]] = {
     "token": {"g_correct": 0.3, "g_incorrect": 0.2},
     "quotient": {"g_correct": 0.7},
 }
+LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo")
+#: (name of the case, rule, loss type): every rule with one loss, one rule with every loss.
+CASES = [(name, name, "dapo") for name in RULES] + [(f"loss {x}", "centred", x) for x in LOSSES]
 TERMS: dict[str, dict[str, Any]] = {
     "eq6": RULES["eq6"],
     "centred": {"g_correct": 0.7, "centred": True},
@@ -58,7 +61,7 @@ def rank_main(out: str) -> None:
 
     torch.set_num_threads(1)
     found: dict[str, Any] = {}
-    for name, parameters in RULES.items():
+    for name, rule_name, loss in CASES:
 
         class Spy(engine.SmoothedGRPOTrainer):  # type: ignore[misc, name-defined]
             def _calculate_rewards(self, inputs: Any, prompts: Any, texts: Any, ids: Any) -> Any:
@@ -68,7 +71,7 @@ def rank_main(out: str) -> None:
 
             def _generate_and_score_completions(self, inputs: Any) -> Any:
                 output = super()._generate_and_score_completions(inputs)
-                found.setdefault(self.rule_name, []).append(
+                found.setdefault(self.case_name, []).append(
                     {
                         "reward": self.table[:, 0].tolist(),
                         "texts": self.texts,
@@ -81,11 +84,11 @@ def rank_main(out: str) -> None:
 
         trainer = toy.make(
             Spy,
-            Path(out) / name,
-            {"per_device_train_batch_size": LOCAL, "logging_steps": 2},
-            rule=rule(name, **parameters),
+            Path(out) / name.replace(" ", "-"),
+            {"per_device_train_batch_size": LOCAL, "logging_steps": 2, "loss_type": loss},
+            rule=rule(rule_name, **RULES[rule_name]),
         )
-        trainer.rule_name = name
+        trainer.case_name = name
         trainer.train()
         found[name][-1]["log"] = list(trainer._logs["advantages"])
         state = trainer.accelerator.unwrap_model(trainer.model).state_dict()
@@ -129,15 +132,17 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [json.loads((out / f"rank-{r}.json").read_text()) for r in range(2)]
 
 
-@pytest.mark.parametrize("name", sorted(RULES))
-def test_groups_split_over_ranks(name: str, ranks: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize(("name", "rule_name", "loss"), CASES)
+def test_groups_split_over_ranks(
+    name: str, rule_name: str, loss: str, ranks: list[dict[str, Any]]
+) -> None:
     for a, b in zip(ranks[0][name], ranks[1][name], strict=True):
         assert a["reward"] == b["reward"]
         prompts = a["prompts"] + b["prompts"]
         assert prompts[8] == prompts[15], "the second group is split"
         assert prompts[7] != prompts[8]
         texts, logps = a["texts"] + b["texts"], a["logps"] + b["logps"]
-        options = dict(TERMS[name])
+        options = dict(TERMS[rule_name])
         if options.pop("classes", False):
             options["classes"] = [t[:1] for t in texts]
         term = toy.slow_term([toy.is_correct(t) for t in texts], logps, SIZE, **options)
@@ -150,7 +155,7 @@ def test_groups_split_over_ranks(name: str, ranks: list[dict[str, Any]]) -> None
             )
 
 
-@pytest.mark.parametrize("name", sorted(RULES))
+@pytest.mark.parametrize("name", [case[0] for case in CASES])
 def test_both_ranks_log_all_advantages_and_keep_one_model(
     name: str, ranks: list[dict[str, Any]]
 ) -> None:
