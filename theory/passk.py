@@ -1,4 +1,7 @@
-"""pass@k: the unbiased estimate, its variance, the exact value; theory.md D1, D2."""
+"""pass@k: the unbiased estimate, its variance and an estimate of that, the exact value; D1, D2.
+
+Every result is a sum or product of numbers >= 0: relative errors are about k eps.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,9 @@ def pass_at_k_variance(n: int, correctness: ArrayLike, k: int) -> Float:
 
     The estimate is one minus a U-statistic; its variance is a sum over the overlap j of two
     k-subsets of Q^{2k-j} (1 - Q^j), Q = 1 - C: no cancellation.  With c/n for C it is a plug-in
-    estimate, biased.  Raises ValueError unless 1 <= k <= n.
+    estimate, biased; :func:`pass_at_k_variance_estimate` is not.
+
+    Raises ValueError unless 1 <= k <= n.
     """
     c, k, n = _chance(correctness), whole("k", k), whole("n", n)
     if not 1 <= k <= n:
@@ -78,6 +83,37 @@ def pass_at_k_variance(n: int, correctness: ArrayLike, k: int) -> Float:
         overlap = comb(k, j) * comb(n - k, k - j) / subsets
         out = out + overlap * (1 - c) ** (2 * k - j) * pass_at_k_exact(c, j)
     return out
+
+
+def pass_at_k_variance_estimate(n: ArrayLike, c: ArrayLike, k: int) -> Float:
+    """Unbiased estimate of the variance of :func:`pass_at_k`, from the same n samples.
+
+    U^2 - C(n-c, 2k)/C(n, 2k) with U = C(n-c, k)/C(n, k): both terms are unbiased, for E U^2 and for
+    (1-C)^2k.  It is never negative (two disjoint k-subsets without a success are rarer than
+    independence has it) and is summed as a telescope of such differences: no cancellation.
+    Average it over prompts and divide by their number for the variance of a benchmark's mean, given
+    its prompts.
+
+    Raises ValueError unless 1 <= 2k <= n (no unbiased estimate exists below: the variance has
+    degree 2k in C) and 0 <= c <= n, TypeError if k is no integer.
+    """
+    k = whole("k", k)
+    total, right = np.broadcast_arrays(_whole("n", n), _whole("c", c))
+    if k < 1 or np.any(total < 2 * k):
+        raise ValueError(f"k: must lie in [1, n/2]; got k={k}, least n={np.min(total, initial=k)}")
+    if np.any((right < 0) | (right > total)):
+        raise ValueError("c: must lie in [0, n]")
+    wrong = total - right
+    # The j-th factor of U, and of the second k-subset's given that the first k were all wrong.
+    miss, gap = np.ones(total.shape), np.zeros(total.shape)
+    for j in range(k):
+        first = np.maximum(wrong - j, 0) / (total - j)
+        again = np.maximum(wrong - k - j, 0) / (total - k - j)
+        # first - again, exactly: k c / ((n - j)(n - k - j)) where nothing is cut off at 0.
+        both = k * right / ((total - j) * (total - k - j))
+        gap = gap * again + miss * np.where(wrong >= k + j, both, first)
+        miss = miss * first
+    return np.asarray(miss * gap)
 
 
 def _chance(correctness: ArrayLike) -> Float:
