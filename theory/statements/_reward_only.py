@@ -70,6 +70,57 @@ LIMITS: dict[str, Formula] = {
 }
 
 
+def _over(x: float, y: float) -> float:
+    return x / y if y else 0.0
+
+
+def _misses(total: int, right: int, draws: int) -> float:
+    """Chance that ``draws`` of ``total`` answers, ``right`` of them correct, are all wrong."""
+    return comb(total - right, draws) / comb(total, draws)
+
+
+def _standardised(k: int, G: int, *, eps: float = 0.0, ddof: int = 0) -> tuple[float, float]:
+    s = sqrt(k * (G - k) / G / (G - ddof)) + eps
+    return _over(1 - k / G, s), _over(-k / G, s)
+
+
+def _pass_at_k(k: int, G: int, K: int) -> tuple[float, float]:
+    fail = _misses(G, k, K)
+    s = sqrt(fail * (1 - fail))
+    others = _misses(G - 1, k, K - 1) if k < G else 0.0
+    return _over(fail, s), _over(fail - others, s)
+
+
+def _pkpo(k: int, G: int, K: int, *, loo: bool) -> tuple[float, float]:
+    up, down = float(K), K * (1 - _misses(G - 1, min(k, G - 1), K - 1))
+    if loo:
+        up -= K * G / (G - 1) * (1 - _misses(G - 1, max(k - 1, 0), K))
+        down -= K * G / (G - 1) * (1 - _misses(G - 1, min(k, G - 1), K))
+    return up, down
+
+
+#: (A+, A-) by definition; of a kind that the group lacks the value is ignored.
+ADVANTAGES: dict[str, Formula] = {
+    "vanilla": lambda k, G, K: (1, 0),
+    "dr-grpo": lambda k, G, K: (1 - k / G, -k / G),
+    "rloo": lambda k, G, K: (1 - (k - 1) / (G - 1), -k / (G - 1)),
+    "psr": lambda k, G, K: (1, 0),
+    "nsr": lambda k, G, K: (0, -1),
+    "w-reinforce": lambda k, G, K: (0.1, -1),
+    "maxrl": lambda k, G, K: (_over(G - k, k), -1.0 if k else 0.0),
+    "maxrl-eps": lambda k, G, K: ((1 - k / G) / (k / G + EPS_USED), -k / G / (k / G + EPS_USED)),
+    "pkpo": lambda k, G, K: (K * _misses(G - 1, max(k - 1, 0), K - 1), 0),
+    "pkpo-none": lambda k, G, K: _pkpo(k, G, K, loo=False),
+    "pkpo-loo": lambda k, G, K: _pkpo(k, G, K, loo=True),
+    "grpo": lambda k, G, K: _standardised(k, G),
+    "grpo-ddof": lambda k, G, K: _standardised(k, G, ddof=1),
+    "grpo-eps": lambda k, G, K: _standardised(k, G, eps=EPS_USED),
+    "pass-at-k": _pass_at_k,
+    "f-grpo": lambda k, G, K: tuple((1 - k / G) * a for a in _standardised(k, G)),
+    "f-grpo-half": lambda k, G, K: tuple(sqrt(1 - k / G) * a for a in _standardised(k, G)),
+}
+
+
 def rules(K: int = 2, exact: bool = False) -> dict[str, RewardOnly]:
     """The rules of the package that the tables describe.  Groups need K answers ("loo": K + 1)."""
     import sympy as sp

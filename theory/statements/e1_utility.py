@@ -23,7 +23,14 @@ from itertools import product
 from math import comb
 from typing import TYPE_CHECKING, Any
 
-from diffsmooth.theory.statements._reward_only import CLOSED, LIMITS, WEIGHTS, Formula, rules
+from diffsmooth.theory.statements._reward_only import (
+    ADVANTAGES,
+    CLOSED,
+    LIMITS,
+    WEIGHTS,
+    Formula,
+    rules,
+)
 from diffsmooth.theory.statements._softmax import Lumped
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS
@@ -45,7 +52,8 @@ def _marginal(plus: Formula, minus: Formula, G: int, C: Any) -> Any:
 class Claim:
     """marginal(plus, minus, G, C): u'(C) of a rule with those advantages; closed: u' rule by rule.
 
-    weights: (k/G) A+(k) of the rules whose advantages add up to 0; limits: u' for large groups.
+    weights: (k/G) A+(k) of the rules whose advantages add up to 0; limits: u' for large groups;
+    advantages: (A+, A-) by definition.
     grpo_square(n, G), focal_square(n, G): squares of the coefficients of u' in its zero-sum form,
     up to a factor, for GRPO and F-GRPO; maxrl_step(m, G): the coefficient m >= 1 of MaxRL.
     """
@@ -54,6 +62,7 @@ class Claim:
     closed: Mapping[str, Formula] = field(default_factory=lambda: CLOSED)
     weights: Mapping[str, Formula] = field(default_factory=lambda: WEIGHTS)
     limits: Mapping[str, Formula] = field(default_factory=lambda: LIMITS)
+    advantages: Mapping[str, Formula] = field(default_factory=lambda: ADVANTAGES)
     grpo_square: Formula = lambda n, G: 1 / (n * (G - n))
     maxrl_step: Formula = lambda m, G: G / (m + 1)
     focal_square: Formula = lambda n, G: (G - n) / n
@@ -384,6 +393,13 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         # the division by u' and back
         bounds = dict.fromkeys(library, bound) | {"curvature": bound * (1 + abs(second / first))}
         checks = [-abs(float(a) - float(b)) / bounds[key] for key, (a, b) in library.items()]
+        # The rule's own advantages, by definition: many rules share one expected gradient.
+        for j in range(size + 1):
+            up, down = claim.advantages[name](j, size, big_k)
+            if j:
+                checks.append(-abs(plus[j] - up) / bound)
+            if j < size:
+                checks.append(-abs(minus[j] - down) / bound)
         if name in claim.closed:
             checks.append(-abs(first - float(claim.closed[name](c, size, big_k))) / bound)
         if name in claim.weights:

@@ -180,6 +180,38 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
     return exact.identity(residual, instances, "both decompositions")
 
 
+def _natural_speeds(claim: Claim, policy: Any, g: float) -> float:
+    """Library flows over a short time h under the natural gradient, in units of the error bound.
+
+    There logit C grows at speed 1 + g across(H(q), log C) (literal) or 1 (centred); smoothing the
+    incorrect part instead adds g across(H(f), log(1-C)).  Over h the speed changes by at most
+    h g (g l^2 + l s) with l the largest |log pi| and s the speed.
+    """
+    import numpy as np
+
+    from diffsmooth.theory.diversity import shannon
+    from diffsmooth.theory.flows import natural_gradient_flow, smoothing_flow
+
+    h = 1e-4
+    start = float(policy.logit_C)
+    largest = 1 + float(np.abs(np.asarray(policy.log_probs)).max())
+    literal = 1 + g * float(claim.across(float(shannon(policy.log_q)), float(policy.log_C)))
+    wrong = 1 + g * float(claim.across(float(shannon(policy.log_f)), float(policy.log_1mC)))
+    worst = 0.0
+    for g_p, g_n, centred, speed in (
+        (g, 0.0, False, literal),
+        (g, 0.0, True, 1.0),
+        (0.0, g, False, wrong),
+    ):
+        bound = h * h * g * largest * (g * largest + 1 + abs(speed)) + 1e-10 * (1 + abs(start))
+        for moved in (
+            natural_gradient_flow(policy, g_p, g_n, h, centred=centred),
+            smoothing_flow(policy, h, g_p, g_n, centred=centred, geometry="natural"),
+        ):
+            worst = max(worst, abs(float(moved.logit_C) - start - h * speed) / bound)
+    return worst
+
+
 def check_random(claim: Claim, budget: Budget) -> Outcome:
     """The rules on exactly weighted groups and the library's gradients."""
     import numpy as np
@@ -215,14 +247,16 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         cov = float((q * np.log(q) * (q - (q**2)[mask].sum()))[mask].sum())
         inner = float(pairs[1][0] @ slope_c) - g * float(claim.cost(c, cov))
         bound = 16 * (weighted.rows.size + 8) * EPS * size
-        return -max(worst, abs(inner)) / bound, 1.0
+        speeds = _natural_speeds(claim, policy, g)
+        return -max(worst / bound, abs(inner) / bound, speeds), 1.0
 
     return random.for_all(
         st.tuples(weighted_policies(), strengths()),
         margin,
         budget,
-        "rules and library gradients (in units of the error bound)",
+        "rules, library gradients and flows (in units of the error bound)",
         show=lambda t: f"{t[0]}, g = {t[1]}",
+        examples=800 if budget.deep else 50,
     )
 
 
