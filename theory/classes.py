@@ -1,13 +1,18 @@
-"""Surface forms: a partition of S into classes, and what a group can tell of them; theory.md C8."""
+"""Surface forms: a partition of S into classes, and what a group can tell of them; theory.md C8.
+
+Quotient smoothing is smoothing with classes for trajectories: ``class_log_masses`` is the quotient,
+``equalised`` brings a law of the classes back to the trajectories.
+"""
 
 from __future__ import annotations
 
-from math import log, log1p
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from diffsmooth.theory.diversity import whole
+from diffsmooth.theory.optima import tempered
 from diffsmooth.theory.policy import Float, floats
 
 
@@ -37,26 +42,85 @@ def class_log_masses(log_q: ArrayLike, classes: ArrayLike, count: int | None = N
     return out
 
 
-def expected_log_share(q: float, n: int) -> float:
-    """E[log share] of an answer's own class among n correct answers: sum over j ~ Bin(n-1, q).
+def equalised(log_q: ArrayLike, classes: ArrayLike, a: ArrayLike) -> Float:
+    """(..., M) the law whose class masses are those of log q to the power ``a``, normalised.
 
-    The answer itself is one; the share is (1 + j)/n.  The binomial weights are taken in logs.
+    The law inside each class stays as it is.  a = 1 - g/beta: the optimum of quotient smoothing (B5
+    with classes for trajectories); a = e^{-g t}: its natural-gradient flow; a = 0: its fixed point,
+    uniform over the classes that have mass.  theory.md C8.
+
+    ``a`` is a number or (...,).  Raises ValueError as :func:`class_log_masses` and
+    :func:`~diffsmooth.theory.optima.tempered`.
+    """
+    x = floats("log_q", log_q)
+    masses = class_log_masses(x, classes)
+    shift = tempered(masses, a) - np.where(masses > -np.inf, masses, 0.0)
+    there = x > -np.inf
+    moved = np.where(there, x, 0.0) + shift[..., np.asarray(classes)]
+    return np.where(there, moved, -np.inf)
+
+
+def expected_log_share(q: ArrayLike, n: int) -> Float:
+    """(...,) E[log share] of an answer's own class among n correct answers, q (...,) its mass.
+
+    The answer itself is one, j ~ Bin(n-1, q) others are of its class; the share is (1 + j)/n.
+
     Raises ValueError unless 0 < q <= 1 and n >= 1, TypeError if n is no integer.
     """
-    if not 0 < q <= 1:
-        raise ValueError(f"q: must lie in (0, 1], got {q}")
-    if whole("n", n) < 1:
-        raise ValueError(f"n: must be >= 1, got {n}")
-    if q == 1:
-        return 0.0
+    return _expectation(q, n, lambda size: np.log(np.arange(1, size + 1) / size))
+
+
+def log_share_bias(q: ArrayLike, n: int) -> Float:
+    """(...,) bias of the log class share as an estimate of log q: log 1/q at n = 1; C8.
+
+    E log(1 + j) - log n - log q with j ~ Bin(n-1, q): about (1-q)/(2 n q) for large n q.
+    """
+    return np.asarray(expected_log_share(q, n) - np.log(floats("q", q)))
+
+
+def harmonic_share(count: ArrayLike, n: int) -> Float:
+    """(...,) H_{count-1} - H_{n-1}: an estimate of a class's log mass, nearly unbiased; C8.
+
+    count >= 1 of n correct answers are of the class, the answer itself among them; H_m is the sum
+    of 1/i to m.  It replaces log(count/n): its bias is sum_{i >= n} (1-q)^i/i
+    (:func:`harmonic_share_bias`), at most (1-q)^n/(n q), and not of order 1/(n q).
+
+    Raises ValueError unless 1 <= count <= n, TypeError if n is no integer.
+    """
+    number = np.asarray(count)
+    if number.dtype.kind not in "iu":
+        raise ValueError(f"count: must hold integers, got {number.dtype}")
+    if whole("n", n) < 1 or np.any((number < 1) | (number > n)):
+        raise ValueError(f"count: must lie in [1, n={n}]")
+    return np.asarray(_harmonic(n)[number - 1])
+
+
+def harmonic_share_bias(q: ArrayLike, n: int) -> Float:
+    """(...,) bias of :func:`harmonic_share`: sum_{i >= n} (1-q)^i / i > 0, exactly.
+
+    E H_j = sum_{i <= m} (1 - (1-q)^i)/i for j ~ Bin(m, q), and log q = -sum (1-q)^i/i.
+    """
+    return np.asarray(_expectation(q, n, _harmonic) - np.log(floats("q", q)))
+
+
+def _harmonic(n: int) -> Float:
+    """H_0 - H_{n-1}, ..., H_{n-1} - H_{n-1} = 0: summed from the small end."""
+    steps = 1.0 / np.arange(n - 1, 0, -1)
+    return np.asarray(-np.concatenate([[0.0], np.cumsum(steps)])[::-1])
+
+
+def _expectation(q: ArrayLike, n: int, values: Callable[[int], Float]) -> Float:
+    """(...,) mean of values(n)[j] over j ~ Bin(n-1, q), the binomial weights taken in logs."""
     from scipy.special import gammaln
 
+    share = floats("q", q)
+    if not np.all((share > 0) & (share <= 1)):
+        raise ValueError(f"q: must lie in (0, 1], got {q!r}")
+    if whole("n", n) < 1:
+        raise ValueError(f"n: must be >= 1, got {n}")
     j = np.arange(n, dtype=np.float64)
     ways = gammaln(n) - gammaln(j + 1) - gammaln(n - j)
-    weight = np.exp(ways + j * log(q) + (n - 1 - j) * log1p(-q))
-    return float(np.sum(weight * np.log((1 + j) / n)))
-
-
-def log_share_bias(q: float, n: int) -> float:
-    """Bias of the log class share as an estimate of log q: positive for rare classes; C8."""
-    return expected_log_share(q, n) - log(q)
+    at = np.where(share < 1, share, 0.5)[..., None]
+    weight = np.exp(ways + j * np.log(at) + (n - 1 - j) * np.log1p(-at))
+    # At q = 1 everyone else is of the class.
+    return np.asarray(np.where(share < 1, np.sum(weight * values(n), axis=-1), values(n)[-1]))

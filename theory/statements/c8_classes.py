@@ -302,7 +302,7 @@ def _rule(claim: Quotient, budget: Budget) -> Outcome:
             worst = max(worst, float(np.abs(found[own] - mass).max()), abs(found.sum() - 1))
         worst = max(worst, _two_prompts(rule, batch))
         share, n = float(mass[0]), int(sum(weighted.counts[: weighted.successes]))
-        bias = log_share_bias(share, n)
+        bias = float(log_share_bias(share, n))
         worst = max(
             worst,
             abs(bias - float(_log_share(share, n, math.log)) + math.log(share)),
