@@ -2,12 +2,17 @@
 
 Four questions, each a share of cells with an interval:
 
-B9  at matched KL, does an entropy bonus or a penalty of equal strength have the higher pass@1?
-    Predicted: the bonus iff h_S - h_F exceeds what the run has bought in log-odds (1/beta).
+B9  at the KL-regularised optimum, does a small entropy bonus or a penalty give more correctness?
+    Predicted: the bonus iff h_S - h_F exceeds 1/beta (means over prompts).  Exact on both sides.
+B9 training
+    The same asked of training, where B9 claims nothing: at matched KL, bonus or penalty?
+    1/beta is then what the run has bought in log-odds.
 C5  does centred smoothing of strength g hold H(q) up over the first part of training?
-    Predicted: iff g is at least the critical strength of the base policy.
-C5' does literal smoothing at its largest strength hold H(q) up there at all?
-    Predicted: not where the bracket of C5 is not positive (asked of cells that are clear).
+    Predicted: iff g is at least the critical strength of the base policy.  Not asked where there
+    is one solution: then there is nothing to hold.
+C5 literal
+    does literal smoothing (middle strength) hold H(q) up better than GRPO?
+    Predicted: not where the bracket of C5 is not positive (asked where most prompts say one thing).
 E3  which part wins at matched pass@1, across prompts or within?  Predicted: across where prompts
     have one solution, within (or both) where they have several.
 """
@@ -23,6 +28,7 @@ import numpy as np
 from diffsmooth.sim.atlas import load, standings
 from diffsmooth.sim.cells import REFERENCE, REFERENCE_STRENGTH, Cell
 from diffsmooth.sim.heuristics import HEURISTICS
+from diffsmooth.sim.predictions import BETA
 from diffsmooth.sim.regimes import regime
 from diffsmooth.sim.statistics import wilson
 
@@ -84,6 +90,12 @@ def _rows(runs: dict[str, Any], name: str, strength: float) -> Any:
 Answer = tuple[str, float, float, bool]
 
 
+def _optimum(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> list[Answer]:
+    predicted = float(theory["surprisal_gap"].mean() - 1 / BETA)
+    measured = float(theory["optimum_bonus"].mean())
+    return [("", predicted, measured, (predicted > 0) == (measured > 0))]
+
+
 def _entropy(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> list[Answer]:
     if not {"entropy-bonus", "entropy-penalty"} <= set(cell.heuristics):
         return []
@@ -102,24 +114,24 @@ def _entropy(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> list[A
 
 
 def _centred(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> list[Answer]:
-    if "centred" not in cell.heuristics:
+    if "centred" not in cell.heuristics or theory["solutions"].mean() < ONE_SOLUTION:
         return []
     critical = float(np.median(theory["critical"]))
     out = []
     for strength in HEURISTICS["centred"].strengths:
         change = float(runs["early:entropy"][_rows(runs, "centred", strength)].mean())
-        predicted = strength - critical
+        predicted = float(np.log(strength / critical))
         out.append((f"g={strength}", predicted, change, (predicted >= 0) == (change >= 0)))
     return out
 
 
 def _literal(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> list[Answer]:
-    if "literal" not in cell.heuristics:
+    if "literal" not in cell.heuristics or theory["solutions"].mean() < ONE_SOLUTION:
         return []
     works = float(theory["literal_works"].mean())
     if 0.1 < works < 0.9:  # neither here nor there: the theory names no side
         return []
-    strength = HEURISTICS["literal"].strengths[-1]
+    strength = HEURISTICS["literal"].strengths[2]
     smoothed = runs["early:entropy"][_rows(runs, "literal", strength)].mean()
     plain = runs["early:entropy"][_rows(runs, REFERENCE, REFERENCE_STRENGTH)].mean()
     measured = float(smoothed - plain)
@@ -136,7 +148,13 @@ def _part(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> list[Answ
     return [(table[0].heuristic, predicted, -1.0 if across else 1.0, (predicted < 0) == across)]
 
 
-_QUESTIONS = {"B9": _entropy, "C5": _centred, "C5 literal": _literal, "E3": _part}
+_QUESTIONS = {
+    "B9": _optimum,
+    "B9 training": _entropy,
+    "C5": _centred,
+    "C5 literal": _literal,
+    "E3": _part,
+}
 
 
 def _schema() -> Any:

@@ -49,7 +49,7 @@ def frontier(
 
 
 def boundaries(table: pa.Table, path: Path) -> Path:
-    """Predicted against measured, one panel for B9 and one for C5; a point is a cell.
+    """Predicted against measured for B9 (optimum, training) and C5; a point is a cell.
 
     The theory's boundary is the vertical line, the measured one the horizontal line; filled points
     lie on the side that the theory names.
@@ -58,19 +58,25 @@ def boundaries(table: pa.Table, path: Path) -> Path:
     panels = (
         (
             "B9",
+            "h_S - h_F - 1/beta [nats]",
+            "correctness, bonus - penalty",
+            "B9: bonus or penalty, at the optimum?",
+        ),
+        (
+            "B9 training",
             "h_S - h_F - log-odds bought [nats]",
-            "pass@1 of bonus - penalty at matched KL",
-            "bonus or penalty?",
+            "pass@1, bonus - penalty at matched KL",
+            "B9's sign, asked of training",
         ),
         (
             "C5",
-            "strength - critical strength (C5)",
+            "log of strength over critical strength",
             "change of H(q), first part of training [nats]",
-            "does centred smoothing hold H(q) up?",
+            "C5: does centred smoothing hold H(q) up?",
         ),
     )
     regimes = list(dict.fromkeys(data["regime"]))
-    with canvas(path, 1, 2, (5.0, 4.0)) as (figure, grid):
+    with canvas(path, 1, 3, (4.4, 3.9)) as (figure, grid):
         for ax, (question, x_label, y_label, title) in zip(grid[0], panels, strict=True):
             for index, name in enumerate(regimes):
                 rows = (data["question"] == question) & (data["regime"] == name)
@@ -89,14 +95,15 @@ def boundaries(table: pa.Table, path: Path) -> Path:
                     )
             ax.axvline(0, color="black", lw=1)
             ax.axhline(0, color="black", lw=1, ls="--")
-            ax.set(xlabel=x_label, ylabel=y_label, title=f"{question}: {title}")
+            ax.set(xlabel=x_label, ylabel=y_label, title=title)
             asked = data["question"] == question
             share = data["agrees"][asked].mean() if asked.any() else float("nan")
             ax.annotate(
                 f"agree: {share:.0%} of {int(asked.sum())}",
-                (0.98, 0.04),
+                (0.02, 0.96),
                 xycoords="axes fraction",
-                ha="right",
+                va="top",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8},
             )
         handles, names = grid[0][0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=7)
@@ -180,23 +187,19 @@ def winners(table: pa.Table, match: str, path: Path, top: int = 12) -> Path:
     """In how many cells of each regime a remedy comes first, and in how many it is below GRPO."""
     data = columns(table)
     at = data["match"] == match
-    names, wins = np.unique(data["heuristic"][at & (data["rank"] == 0)], return_counts=True)
-    shown = [str(n) for n in names[np.argsort(-wins, kind="stable")][:top]]
     regimes = list(dict.fromkeys(data["regime"]))
     with canvas(path, 1, 2, (5.2, 3.8)) as (figure, grid):
-        y = np.arange(len(shown))[::-1]
         for ax, rows, title in (
             (grid[0][0], at & (data["rank"] == 0), f"first at matched {match}"),
             (grid[0][1], at & data["worse"], "below GRPO (interval under 0)"),
         ):
+            names, wins = np.unique(data["heuristic"][rows], return_counts=True)
+            shown = [str(n) for n in names[np.argsort(-wins, kind="stable")][:top]]
+            y = np.arange(len(shown))[::-1]
             left = np.zeros(len(shown))
             for index, name in enumerate(regimes):
-                count = np.array(
-                    [
-                        (rows & (data["heuristic"] == h) & (data["regime"] == name)).sum()
-                        for h in shown
-                    ]
-                )
+                mine = data["heuristic"][rows & (data["regime"] == name)]
+                count = np.array([(mine == h).sum() for h in shown])
                 ax.barh(
                     y, count, left=left, color=style(index)["color"], label=name,
                     hatch=("", "//", "..", "xx", "\\\\", "++", "--")[index % 7],
@@ -204,6 +207,7 @@ def winners(table: pa.Table, match: str, path: Path, top: int = 12) -> Path:
                 )  # fmt: skip
                 left += count
             ax.set_yticks(y, shown)
+            ax.xaxis.get_major_locator().set_params(integer=True)
             ax.set(xlabel="cells", title=title)
         handles, labels = grid[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=7)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: name -> label in the figure
 LABELS = {
-    "vanilla": "policy gradient (vanilla)",
+    "vanilla": "vanilla policy gradient",
     "entropy": "entropy bonus",
     "eq6": "smoothing, Eq. 6",
     "centred": "smoothing, centred",

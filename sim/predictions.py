@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.adaptive import critical_strengths, literal_works
-from diffsmooth.sim.dynamics.models import Float
+from diffsmooth.sim.dynamics.adaptive import NEVER, critical_strengths, literal_works
+from diffsmooth.sim.dynamics.models import Bool, Float
 from diffsmooth.sim.environment import Environment
 from diffsmooth.theory.rules import GRPO
+
+#: The KL coefficient and the strength at which B9 is asked of the optimum.
+BETA, SMALL = 0.5, 0.02
 
 
 def predictions(environment: Environment, group_size: int) -> dict[str, Float]:
@@ -23,6 +26,9 @@ def predictions(environment: Environment, group_size: int) -> dict[str, Float]:
         groups of G.
     literal_works
         Share of prompts where some literal strength would do (C5's bracket is positive).
+    optimum_bonus
+        Correctness at the KL-regularised optimum with a small entropy bonus less that with a
+        penalty of equal strength (beta = BETA): B9's own question, answered exactly.
     solutions
         Effective number of classes of correct answers at the base.
     """
@@ -42,17 +48,27 @@ def predictions(environment: Environment, group_size: int) -> dict[str, Float]:
         "log_odds": (log_success - log_failure).mean(-1),
         "critical": critical.mean(-1),
         "literal_works": literal_works(base, rewarded).mean(-1),
+        "optimum_bonus": _optimum_bonus(base, correct).mean(-1),
         "solutions": measure(e, e.base[None])["effective"][0],
     }
 
 
-def _log_sum(log_probs: Float, part: np.ndarray) -> Float:
+def _optimum_bonus(base: Float, correct: Bool) -> Float:
+    from diffsmooth.theory import optima
+    from diffsmooth.theory.policy import Policy
+
+    policy = Policy(np.maximum(base, NEVER), correct)
+    bonus, penalty = (optima.entropy_bonus(policy, BETA, s * SMALL).C for s in (1.0, -1.0))
+    return np.asarray(bonus - penalty)
+
+
+def _log_sum(log_probs: Float, part: Bool) -> Float:
     inside = np.where(part, log_probs, -np.inf)
     top = inside.max(-1, keepdims=True)
     return np.asarray(top[..., 0] + np.log(np.exp(inside - top).sum(-1)))
 
 
-def _surprisal(log_probs: Float, part: np.ndarray, log_mass: Float) -> Float:
+def _surprisal(log_probs: Float, part: Bool, log_mass: Float) -> Float:
     """Mean of -log b under b given the part."""
     law = np.where(part, np.exp(log_probs - log_mass[..., None]), 0.0)
     return np.asarray(-(law * np.where(part, log_probs, 0.0)).sum(-1))

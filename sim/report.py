@@ -24,9 +24,10 @@ from diffsmooth.sim.simulate import pick
 from diffsmooth.sim.sweep import Engine, path, run_cells
 
 QUESTIONS = {
-    "B9": "bonus or penalty, at matched KL",
+    "B9": "entropy bonus or penalty, at the KL-regularised optimum",
+    "B9 training": "entropy bonus or penalty, in training at matched KL (B9 claims nothing here)",
     "C5": "does centred smoothing of a strength hold H(q) up",
-    "C5 literal": "can literal smoothing hold H(q) up",
+    "C5 literal": "does literal smoothing slow the fall of H(q)",
     "E3": "which part wins, across prompts or within",
 }
 
@@ -91,8 +92,8 @@ def _page(out: Path, cells: Sequence[Cell], table: pa.Table, shares: pa.Table) -
         page.paragraph(
             f"{len(cells)} cells, {len(cells[0].heuristics)} remedies of five strengths each, "
             f"{cells[0].seeds} seeds a cell: strengths tuned on the even seeds, compared on the "
-            "odd ones. Differences are to GRPO, tuned alike, with paired 95 % bootstrap intervals over "
-            "seeds."
+            "odd ones. Differences are to GRPO, tuned alike; intervals are paired bootstraps over "
+            "seeds, 95 %."
         ),
         page.command("diffsmooth atlas --out " + out.name),
         page.heading("Who wins where"),
@@ -123,8 +124,7 @@ def _page(out: Path, cells: Sequence[Cell], table: pa.Table, shares: pa.Table) -
     file = charts.boundaries(records.read_table(out / "agreement.parquet"), figures / "theory.png")
     caption = "Predictions on base policies (vertical line) against training (horizontal line)."
     body.append(page.image(file, caption, caption))
-    labels = {k: v.replace("policy gradient ", "") for k, v in LABELS.items()}
-    drawn = charts.simplex(records.read_table(run_simplex(out)), labels, figures / "simplex.png")
+    drawn = charts.simplex(records.read_table(run_simplex(out)), LABELS, figures / "simplex.png")
     caption = (
         "The law of three correct answers under exact flows: start (open), end (filled), "
         "uniform law (cross)."
@@ -171,7 +171,7 @@ def phase_rows(out: Path, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     rows = []
     for cell in cells:
         place = regime(cell.regime)
-        b9 = (agree["cell"] == cell.regime) & (agree["question"] == "B9")
+        b9 = (agree["cell"] == cell.regime) & (agree["question"] == "B9 training")
         at = (ranks["cell"] == cell.regime) & (ranks["match"] == "pass@1")
         centred = ranks["difference"][at & (ranks["heuristic"] == "centred")]
         if not b9.any() or not len(centred):

@@ -10,7 +10,8 @@ from diffsmooth.theory.rules import RewardOnly
 
 #: The adaptive heuristic goes no further: C5 diverges where groups hold one correct answer.
 LARGEST = 2.0
-_NEVER = -745.0
+#: Log-prob of padding, an answer that never comes: the smallest double.
+NEVER = -745.0
 
 
 def critical_strengths(log_probs: Float, correct: Bool, rule: RewardOnly, group_size: int) -> Float:
@@ -26,7 +27,7 @@ def critical_strengths(log_probs: Float, correct: Bool, rule: RewardOnly, group_
 
     success = np.exp(np.where(correct, log_probs, -np.inf)).sum(-1)
     # Padding is an incorrect answer that never comes: the smallest double's log.
-    plain = critical_strength(Policy(np.maximum(log_probs, _NEVER), correct), form="centred")
+    plain = critical_strength(Policy(np.maximum(log_probs, NEVER), correct), form="centred")
     push = group_derivative(rule, success, group_size)
     kept = kept_share(success, group_size)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -41,5 +42,5 @@ def literal_works(log_probs: Float, correct: Bool) -> Bool:
     from diffsmooth.theory.critical import critical_strength
     from diffsmooth.theory.policy import Policy
 
-    policy = Policy(np.maximum(log_probs, _NEVER), correct)
+    policy = Policy(np.maximum(log_probs, NEVER), correct)
     return np.asarray(np.isfinite(critical_strength(policy, form="literal")))

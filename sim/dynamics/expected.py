@@ -115,8 +115,8 @@ def kept_share(success: Float, group_size: int | None) -> Float:
     """
     if group_size is None:
         return np.ones_like(success)
-    miss = -np.expm1(group_size * np.log1p(-np.minimum(success, 1.0 - 1e-300)))
     with np.errstate(divide="ignore", invalid="ignore"):
+        miss = -np.expm1(group_size * np.log1p(-np.minimum(success, 1.0)))
         inverse = np.where(success > 0, miss / (group_size * success), 1.0)
     return np.asarray(1.0 - inverse)
 

@@ -12,9 +12,12 @@ from typing import Any
 from diffsmooth.sim.heuristics.base import Heuristic, Update, classified
 from diffsmooth.sim.heuristics.tokens import ClipCov, KLCov, SimKO
 from diffsmooth.theory.rules import PRESETS, ClipBounds, rule
+from diffsmooth.theory.rules.base import Part
 
 RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
-NATS = (0.01, 0.03, 0.1, 0.2, 0.4)
+NATS = (0.03, 0.1, 0.2, 0.4, 0.8)
+#: Centred terms push correctness nowhere and bear larger strengths; C5 asks for them.
+CENTRED = (0.1, 0.3, 0.6, 1.2, 2.4)
 
 
 def _by_rate(name: str, **given: Any) -> Heuristic:
@@ -44,8 +47,9 @@ def _smoothing(name: str) -> Heuristic:
         return Update(rule(name, g_correct=g, **({"g_incorrect": g} if both else {})))
 
     parameter = "g_correct = g_incorrect" if both else "g_correct"
-    part = None if both or PRESETS[name].term.centring == "none" else "within"
-    return classified(name, make, parameter, NATS, neutral=0.0, part=part)  # type: ignore[arg-type]
+    part: Part | None = "within" if PRESETS[name].term.centring == "correct" else None
+    grid = NATS if PRESETS[name].term.centring == "none" else CENTRED
+    return classified(name, make, parameter, grid, neutral=0.0, part=part)
 
 
 def two_part(name: str, base: str, **given: Any) -> Heuristic:
@@ -55,7 +59,9 @@ def two_part(name: str, base: str, **given: Any) -> Heuristic:
     def make(g: float) -> Update:
         return Update(rule("two-part", base=across, g_correct=g))
 
-    return classified(name, make, "g_correct", NATS, neutral=0.0, formula=f"{base} + centred term")
+    return classified(
+        name, make, "g_correct", CENTRED, neutral=0.0, formula=f"{base} + centred term"
+    )
 
 
 def _literal() -> Heuristic:

@@ -23,10 +23,10 @@ class Training:
     """
 
     steps: int = 80
-    rate: float = 1.0
+    rate: float = 0.5
     group_size: int = 8
     epochs: int = 2
-    checkpoints: int = 9
+    checkpoints: int = 17
 
     def __post_init__(self) -> None:
         for name in ("steps", "group_size", "epochs"):

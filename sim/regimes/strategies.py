@@ -62,7 +62,7 @@ class Strategies(Regime):
     @property
     def training(self) -> Training:
         # One weight per strategy gathers the gradients of all prompts.
-        return Training(rate=4.0 / self.prompts)
+        return Training(rate=2.0 / self.prompts)
 
     def draw(self, rng: np.random.Generator) -> Environment:
         d, p = self.strategies, self.prompts

@@ -1,0 +1,136 @@
+"""Sweeps: serial, parallel, killed and resumed runs give the same bytes; the atlas end to end."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffsmooth import records
+from diffsmooth.sim import report, sweep
+from diffsmooth.sim.atlas import load, standings
+from diffsmooth.sim.cells import Cell, run_cell
+from diffsmooth.sim.heuristics import HEURISTICS
+
+FEW = ("grpo", "centred", "entropy-bonus", "entropy-penalty", "literal")
+CELLS = [Cell("maze/0", FEW, 4), Cell("bandit/0", FEW, 4), Cell("noisy/1", FEW, 4)]
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory):
+    out = tmp_path_factory.mktemp("serial")
+    sweep.run_cells(CELLS, out)
+    return out
+
+
+def digest(out: Path) -> dict[str, str]:
+    files = sorted((out / "cells").iterdir())
+    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def test_parallel_equals_serial(serial, tmp_path):
+    sweep.run_cells(CELLS, tmp_path, jobs=2)
+    assert digest(tmp_path) == digest(serial)
+
+
+def test_a_killed_run_goes_on(serial, tmp_path, monkeypatch):
+    def killed(cell):
+        if cell is CELLS[1]:
+            raise KeyboardInterrupt
+        return run_cell(cell)
+
+    monkeypatch.setattr(sweep, "run_cell", killed)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run_cells(CELLS, tmp_path)
+    ran = []
+    monkeypatch.setattr(
+        sweep, "run_cell", lambda cell: (ran.append(cell.regime), run_cell(cell))[1]
+    )
+    sweep.run_cells(CELLS, tmp_path)
+    assert ran == ["bandit/0", "noisy/1"]
+    assert digest(tmp_path) == digest(serial)
+
+
+def test_a_half_written_cell_is_run_again(serial, tmp_path):
+    sweep.run_cells(CELLS[:1], tmp_path)
+    sweep.path(tmp_path, CELLS[0], "runs").unlink()
+    assert not sweep.finished(tmp_path, CELLS[0])
+    sweep.run_cells(CELLS[:1], tmp_path)
+    assert digest(tmp_path).items() <= digest(serial).items()
+
+
+def test_cells_differ_by_what_was_run():
+    a, b = CELLS[0], dataclasses.replace(CELLS[0], seeds=5)
+    assert sweep.path(Path(), a, "runs") != sweep.path(Path(), b, "runs")
+
+
+def test_standings_tune_on_even_and_compare_on_odd_seeds():
+    """A strength that is best on the even seeds only must not be judged by them."""
+    seeds = np.tile(np.arange(8), 3)
+    strength = np.repeat([1.0, 0.1, 0.2], 8)
+    name = np.array(["grpo"] * 8 + ["centred"] * 16)
+    value = np.where(name == "grpo", 0.5, np.where(strength == 0.1, 0.6, 0.4))
+    lucky = (name == "centred") & (strength == 0.2) & (seeds % 2 == 0)
+    value = np.where(lucky, 0.9, value)
+    runs = {"heuristic": name, "strength": strength, "seed": seeds, "at pass@1:x": value}
+    table = standings(runs, "x", "pass@1")
+    assert [s.heuristic for s in table] == ["grpo", "centred"]
+    assert table[1].strength == 0.2
+    assert table[1].difference.value == pytest.approx(-0.1)
+    assert table[1].difference.below
+
+
+def test_remedies_that_never_arrive_are_left_out():
+    runs = {
+        "heuristic": np.array(["grpo"] * 4 + ["psr"] * 4),
+        "strength": np.ones(8),
+        "seed": np.tile(np.arange(4), 2),
+        "at pass@1:x": np.array([0.5] * 4 + [np.nan] * 4),
+    }
+    assert [s.heuristic for s in standings(runs, "x", "pass@1")] == ["grpo"]
+
+
+def test_the_atlas_end_to_end(tmp_path):
+    page = report.make_atlas(
+        tmp_path, regimes=("maze", "bandit"), heuristics=FEW, seeds=4, every=36, jobs=1
+    )
+    text = page.read_text()
+    assert "the theory names the winner" in text
+    assert "http" not in text
+    shares = records.read_table(tmp_path / "shares.parquet").to_pylist()
+    assert {r["question"] for r in shares} >= {"B9", "C5", "E3"}
+    for row in shares:
+        assert 0 <= row["low"] <= row["share"] <= row["high"] <= 1
+    assert list((tmp_path / "figures").glob("*.png"))
+    before = page.read_bytes()
+    report.make_atlas(
+        tmp_path, regimes=("maze", "bandit"), heuristics=FEW, seeds=4, every=36, jobs=1
+    )
+    assert page.read_bytes() == before
+
+
+def test_missing_cells_are_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="maze/0 has not been run"):
+        load(tmp_path, CELLS[0], "runs")
+
+
+def test_bad_arguments_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="jobs"):
+        sweep.run_cells(CELLS, tmp_path, jobs=0)
+    with pytest.raises(ValueError, match="engine"):
+        sweep.run_cells(CELLS, tmp_path, engine="slurm")
+    with pytest.raises(ValueError, match="seeds"):
+        Cell("maze/0", FEW, 2)
+    with pytest.raises(ValueError, match="unknown heuristic"):
+        Cell("maze/0", ("grop",), 4)
+
+
+def test_every_heuristic_runs_in_every_regime():
+    for name in ("tree/0", "strategies/0", "countdown/0", "multiplicity/3"):
+        tables = run_cell(Cell(name, tuple(HEURISTICS), 4))
+        final = tables["runs"]["final:pass@1"].to_numpy()
+        assert np.all(np.isfinite(final))
+        assert set(tables["runs"]["heuristic"].to_pylist()) == set(HEURISTICS)
