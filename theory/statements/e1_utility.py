@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import product
-from math import comb
+from math import comb, inf
 from typing import TYPE_CHECKING, Any
 
 from diffsmooth.theory.statements._reward_only import (
@@ -364,7 +364,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
 
     def margin(instance: tuple[str, int, float, int]) -> tuple[float, float]:
         name, size, c, big_k = instance
-        big_k = min(big_k, size - 1)
+        big_k = min(big_k, size - (name == "pkpo-loo"))
         rule = rules(big_k)[name]
         pairs = [rule.two_values(j, size) for j in range(size + 1)]
         largest = 1 + max(abs(float(x)) for pair in pairs for x in pair)
@@ -391,7 +391,9 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         # Binomial weights: 2G roundings; sums of G terms up to (G - 1) largest gaps.
         bound = 32 * size * (size + 8) * EPS * largest * size
         # the division by u' and back
-        bounds = dict.fromkeys(library, bound) | {"curvature": bound * (1 + abs(second / first))}
+        bounds = dict.fromkeys(library, bound) | {
+            "curvature": bound * (1 + (abs(second / first) if first else inf))
+        }
         checks = [-abs(float(a) - float(b)) / bounds[key] for key, (a, b) in library.items()]
         # The rule's own advantages, by definition: many rules share one expected gradient.
         for j in range(size + 1):
@@ -426,7 +428,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         margin,
         budget,
         "library utilities (in units of the error bound)",
-        show=lambda t: f"{t[0]}, G = {t[1]}, C = {t[2]:.4g}, k = {min(t[3], t[1] - 1)}",
+        show=lambda t: f"{t[0]}, G = {t[1]}, C = {t[2]:.4g}, k = {min(t[3], t[1])}",
         examples=3000 if budget.deep else 250,
     )
 
