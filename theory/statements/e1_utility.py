@@ -395,6 +395,9 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
             "curvature": bound * (1 + (abs(second / first) if first else inf))
         }
         checks = [-abs(float(a) - float(b)) / bounds[key] for key, (a, b) in library.items()]
+        # A single answer: u' is constant.
+        single = utilities.utility_second_derivative(rules()["vanilla"], c, 1)
+        checks.append(-abs(float(single)) / EPS)
         # The rule's own advantages, by definition: many rules share one expected gradient.
         for j in range(size + 1):
             up, down = claim.advantages[name](j, size, big_k)
