@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from diffsmooth.theory.diversity import shannon
+from diffsmooth.theory.gradients import check_strengths
 from diffsmooth.theory.policy import Float, Policy, as_policy, logsumexp
 
 Form = Literal["centred", "literal", "advantage-centred", "advantage"]
@@ -20,11 +21,19 @@ FORMS: tuple[Form, ...] = ("centred", "literal", "advantage-centred", "advantage
 
 
 def sharpening_ratio(policy: Policy) -> Float:
-    """(...,) K1/E > 0, and its limit 1 where q is uniform.
+    """(...,) K1/E > 0, and its limit 1 where q is uniform."""
+    log_k1, log_e = _log_moments(policy)
+    flat = log_e == -np.inf
+    return np.asarray(np.exp(np.where(flat, 0.0, log_k1) - np.where(flat, 0.0, log_e)))
 
-    With q = e^{w-H} both carry the factor e^{-H}; K1 is computed as sum q w (e^w - 1), because
-    sum q w = 0: no term is negative, so nothing cancels near the uniform law.  Summed in logs: near
-    a point mass E is as small as the square of the rarest probability.
+
+def _log_moments(policy: Policy) -> tuple[Float, Float]:
+    """(log K1, log E) without their common factor e^{-H}, (...,) each; -inf where q is uniform.
+
+    With q = e^{w-H}, K1 is computed as sum q w (e^w - 1), because sum q w = 0: no term is
+    negative, so nothing cancels near the uniform law.  Summed in logs: near a point mass E is as
+    small as the square of the rarest probability.  What remains is the rounding of w, relative to
+    its size: eps |log q| / max |w|.
     """
     log_q = as_policy(policy).log_q
     entropy = shannon(log_q)
@@ -35,9 +44,33 @@ def sharpening_ratio(policy: Policy) -> Float:
     log_k1 = logsumexp(
         log_q + np.log(size) + np.log(np.abs(np.expm1(np.where(moved, w, 1.0)))), moved
     )
-    log_e = logsumexp(log_q + w + 2 * np.log(size), moved)
-    flat = ~np.any(moved, axis=-1)
-    return np.asarray(np.exp(np.where(flat, 0.0, log_k1) - np.where(flat, 0.0, log_e)))
+    return log_k1, logsumexp(log_q + w + 2 * np.log(size), moved)
+
+
+def entropy_rate(policy: Policy, g_correct: float, form: Form = "centred") -> Float:
+    """(...,) dH(q)/dt along the softmax policy-gradient flow of smoothing, g_incorrect = 0.
+
+    C (g bracket - a K1) with the two sides of the module's condition; A4 is g_correct = 0.
+    Raises ValueError on an unknown form or a strength that is negative or not finite.
+    """
+    check_strengths(g_correct, 0.0)
+    log_k1, log_e = _log_moments(policy)
+    push, spill = _push(policy, form)
+    scale = policy.log_C - shannon(policy.log_q)
+    drop = (push + g_correct * spill) * np.exp(scale + log_k1)
+    return np.asarray(g_correct * np.exp(scale + log_e) - drop)
+
+
+def _push(policy: Policy, form: Form) -> tuple[Float, Float]:
+    """(a, (1-C)(H(q) - log C)): what multiplies K1, of the reward and of a strength of 1."""
+    if form not in FORMS:
+        raise ValueError(f"form: must be one of {', '.join(FORMS)}; got {form!r}")
+    wrong = np.exp(policy.log_1mC)
+    advantage = form.startswith("advantage")
+    push = np.exp(0.5 * (policy.log_1mC - policy.log_C)) if advantage else wrong
+    if form.endswith("centred"):
+        return np.asarray(push), np.zeros_like(wrong)
+    return np.asarray(push), np.asarray(wrong * (shannon(policy.log_q) - policy.log_C))
 
 
 def critical_strength(policy: Policy, form: Form = "centred") -> Float:
@@ -48,14 +81,8 @@ def critical_strength(policy: Policy, form: Form = "centred") -> Float:
 
     Raises ValueError on an unknown form.
     """
-    if form not in FORMS:
-        raise ValueError(f"form: must be one of {', '.join(FORMS)}; got {form!r}")
     ratio = sharpening_ratio(policy)
-    wrong = np.exp(policy.log_1mC)
-    standardised = np.exp(0.5 * (policy.log_1mC - policy.log_C))
-    push = standardised if form.startswith("advantage") else wrong
-    if form.endswith("centred"):
-        return np.asarray(push * ratio)
-    bracket = 1.0 - wrong * (shannon(policy.log_q) - policy.log_C) * ratio
+    push, spill = _push(policy, form)
+    bracket = 1.0 - spill * ratio
     works = bracket > 0
     return np.asarray(np.where(works, push * ratio / np.where(works, bracket, 1.0), np.inf))
