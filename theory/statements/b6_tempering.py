@@ -214,6 +214,9 @@ def _random(claim: Tempering, budget: Budget) -> Outcome:
         apart = float(np.exp(high.max()) - np.exp(low.max())) > 1e-9
         values.append(-1.0 if apart and diversity.majorises(low, high) else 0.0)
         values.append(-abs(float(diversity.renyi(low, 1.0)) - float(diversity.shannon(low))))
+        # Near order 1 the plain formula loses the digits of 1/(1 - alpha).
+        direct = tab.log_sum(1.01 * low) / (1 - 1.01)
+        values.append(-abs(float(diversity.renyi(low, 1.01)) - direct) / 100)
         # Derivatives: 1/sum q^2 <= M and D_5 <= 5 q multiply the error of a log-mass by <= 2 M + 5.
         size = len(log_b)
         spread = float(np.ptp(log_b) * (a + step) + np.log(size))

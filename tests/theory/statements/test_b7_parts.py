@@ -25,11 +25,11 @@ def _base(parts: Parts, i: int) -> Policy:
 
 def test_the_map_agrees_with_a_search_over_literal_and_coupled_policies() -> None:
     """Brute force over (g_p, beta) grids decides the same way, away from the boundary."""
-    parts = Parts.sample(12, 5)
+    parts = Parts.sample(8, 5)
     decided = 0
     for y in (0.1, 0.7, 3.0):
         _, literal_fails, coupled_fails = failures(parts, y)
-        for i in range(12):
+        for i in range(8):
             base, a = _base(parts, i), float(parts.a[i])
             entropy = optima.entropy_bonus(base, 1 / y, (1 - a) / y, form="base")
             budget, h, c = float(kl(entropy, base)), float(shannon(entropy.log_q)), entropy.log_C
@@ -38,7 +38,7 @@ def test_the_map_agrees_with_a_search_over_literal_and_coupled_policies() -> Non
                 idle = optima.smoothing(base, 1e9, (1 - a) * 1e9, coupled * (1 - a) * 1e9)
                 # The 1/beta that reaches the entropy policy's C, and beyond.
                 start = max(0.0, float(entropy.logit_C - idle.logit_C))
-                for beta in 1 / (start + np.geomspace(1e-9, 30, 120)):
+                for beta in 1 / (start + np.geomspace(1e-9, 30, 50)):
                     g = (1 - a) * beta  # the dearest diversity that is enough (theory.md B6)
                     rival = optima.smoothing(base, beta, g, coupled * g)
                     assert float(shannon(rival.log_q)) >= h - 1e-9
@@ -48,7 +48,7 @@ def test_the_map_agrees_with_a_search_over_literal_and_coupled_policies() -> Non
                 if abs(best) > 0.02:  # the grid cannot see finer than this
                     decided += 1
                     assert (best < 0) == fails
-    assert decided > 40
+    assert decided > 25
 
 
 def test_diversity_beyond_the_entropy_policys_only_costs_the_literal_rule_more() -> None:
