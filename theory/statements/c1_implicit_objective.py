@@ -210,7 +210,7 @@ def _library(claim: ImplicitObjective, budget: Budget) -> Outcome:
     """The rules on exactly weighted groups, and the tabular gradient, against grad J."""
     from hypothesis import strategies as st
 
-    from diffsmooth.theory.gradients import smoothing_gradient
+    from diffsmooth.theory.gradients import advantage_gradient, smoothing_gradient
     from diffsmooth.theory.policy import Policy
     from diffsmooth.theory.rules import GRPO, DrGRPO, Reinforce, Smoothed, SmoothingTerm
     from diffsmooth.theory.verify import random
@@ -236,8 +236,13 @@ def _library(claim: ImplicitObjective, budget: Budget) -> Outcome:
                 tabular = smoothing_gradient(
                     policy, g_p, g_n, centred=form is centred, standardised=standardised
                 )
-                by_rule = weighted.gradient(Smoothed(base, form)(batch))
-                worst = max(worst, float(np.abs(tabular - by_rule).max()))
+                advantage = Smoothed(base, form)(batch)
+                by_rule = weighted.gradient(advantage)
+                held = advantage_gradient(policy, weighted.advantages(advantage))
+                worst = max(worst, *(float(np.abs(x - by_rule).max()) for x in (tabular, held)))
+        clocked = smoothing_gradient(policy, g_p, g_n, clock=lambda c: (c * (1 - c)) ** -0.5)
+        root = smoothing_gradient(policy, g_p, g_n, standardised=True)
+        worst = max(worst, float(np.abs(clocked - root).max()))
         # Each entry sums at most B products pi_i A_i with |A_i| <= 1 + (g_p + g_n) |log pi_i|, or
         # 1/sqrt(C (1-C)) <= B in place of 1.
         size = (1 + g_p + g_n) * (1 + float(np.abs(logits).max())) + weighted.rows.size
