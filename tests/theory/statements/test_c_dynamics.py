@@ -16,6 +16,7 @@ from diffsmooth.theory.statements import (
     c5_critical_strength,
     c6_length,
     c8_classes,
+    c9_three_thresholds,
 )
 from diffsmooth.theory.verify.core import Budget
 
@@ -147,7 +148,8 @@ def test_c5_frequency_reports_an_interval_for_every_ensemble() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [c3_exponential_equalisation, c5_critical_strength, c6_length, c8_classes]
+    "module",
+    [c3_exponential_equalisation, c5_critical_strength, c6_length, c8_classes, c9_three_thresholds],
 )
 def test_figures_label_their_axes_and_tell_lines_apart_without_colour(module) -> None:
     import matplotlib.pyplot as plt
