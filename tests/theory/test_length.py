@@ -25,7 +25,8 @@ def test_the_term_is_constant_and_the_mass_is_c(
     assert rate >= 0
     weights = np.array(sizes, dtype=float) ** POWER[reduction]
     assert log_pi == pytest.approx(-rate * weights, rel=4 * EPS, abs=0)
-    # rate is right to a few ulps: the log mass moves by that times the largest log-prob that counts.
+    # rate is right to a few ulps: so the log mass moves by that times the
+    # largest log-prob that counts.
     target = np.log(correctness)
     slack = 32 * EPS * (1 + abs(target) + np.log(len(sizes)))
     assert float(logsumexp(log_pi)) == pytest.approx(target, abs=slack)

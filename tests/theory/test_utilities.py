@@ -1,4 +1,4 @@
-"""Utilities of reward-only rules: by enumeration of k, exactly, and in the limit of large groups."""
+"""Utilities of reward-only rules: by enumeration of k, exactly, and for large groups."""
 
 from __future__ import annotations
 
