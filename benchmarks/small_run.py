@@ -32,14 +32,15 @@ def main() -> None:
     from diffsmooth import records
     from diffsmooth.cli.train import find
     from diffsmooth.llm import train
+    from diffsmooth.llm.configuration import Checkpoints, load
 
     torch.set_num_threads(1)
     train.quiet()
-    config = train.load(find("small/centred"))
+    config = load(find("small/centred"))
     config = dataclasses.replace(
         config,
         output=str(options.out),
-        checkpoints=train.Checkpoints(every=0),
+        checkpoints=Checkpoints(every=0),
         optimisation=dataclasses.replace(config.optimisation, steps=options.steps),
     )
     train.base_model(config)

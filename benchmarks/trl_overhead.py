@@ -28,20 +28,20 @@ def run(rule_name: str, parameters: dict[str, Any], steps: int, folder: Path) ->
     from datasets import Dataset
     from trl import GRPOTrainer
 
-    from diffsmooth.llm import small, train
+    from diffsmooth.llm import configuration, small, train
     from diffsmooth.llm.engines.trl import PROBLEM_COLUMN, VerifierReward, smoothed
     from diffsmooth.theory.rules import rule
 
     torch.set_num_threads(1)
     shape = small.SmallModel(hidden=160, layers=3, heads=4, intermediate=448)
     model, tok = small.build(shape)
-    config = train.Training(
+    config = configuration.Training(
         name="overhead",
-        model=train.Model(small=shape),
-        data=train.Data(style="bare", problems=200),
-        optimisation=train.Optimisation(steps=steps + 4),
-        generation=train.Generation(engine="small", max_completion_length=16),
-        hardware=train.Hardware(device="cpu", gradient_checkpointing=False),
+        model=configuration.Model(small=shape),
+        data=configuration.Data(style="bare", problems=200),
+        optimisation=configuration.Optimisation(steps=steps + 4),
+        generation=configuration.Generation(engine="small", max_completion_length=16),
+        hardware=configuration.Hardware(device="cpu", gradient_checkpointing=False),
     )
     task = Hashed(200, repeat=2)
     rows = [{"prompt": p.prompt, PROBLEM_COLUMN: p.id} for p in task.problems()]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 if TYPE_CHECKING:
-    from diffsmooth.llm.train import Training
+    from diffsmooth.llm.configuration import Training
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def run(config: Train) -> int:
 
     Raises ``ValueError`` (one line, naming file and key) on a configuration that cannot be used.
     """
-    from diffsmooth.llm.train import load
+    from diffsmooth.llm.configuration import load
 
     path = find(config.config)
     training = load(path)

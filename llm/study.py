@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffsmooth import records
-from diffsmooth.llm.small import Pretraining, SmallModel
-from diffsmooth.llm.train import (
+from diffsmooth.llm.configuration import (
     Checkpoints,
     Data,
     Generation,
@@ -26,6 +25,7 @@ from diffsmooth.llm.train import (
     RuleChoice,
     Training,
 )
+from diffsmooth.llm.small import Pretraining, SmallModel
 
 if TYPE_CHECKING:
     import numpy as np

@@ -53,7 +53,7 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
     from diffsmooth.llm import small
     from diffsmooth.llm.engines.trl import PROBLEM_COLUMN, VerifierReward, smoothed
-    from diffsmooth.llm.train import _checkpointing_name
+    from diffsmooth.llm.train import checkpointing_name
     from diffsmooth.theory.rules import rule
 
     dry = options.dry_run
@@ -84,7 +84,7 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
         disable_tqdm=True,
         use_vllm=options.engine != "transformers",
         **({"vllm_mode": "colocate"} if options.engine == "vllm" else {}),
-        **{_checkpointing_name(): not dry},
+        **{checkpointing_name(): not dry},
     )
     trainer = smoothed(GRPOTrainer)(
         model,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffsmooth.llm.configuration import Lora, Training
 from diffsmooth.llm.engines._architectures import count, lookup
-from diffsmooth.llm.train import Lora, Training, launch_command
+from diffsmooth.llm.train import launch_command
 
 GIB = float(1 << 30)
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -18,17 +18,11 @@ pytest.importorskip("trl")
 from diffsmooth import records
 from diffsmooth.cli import main
 from diffsmooth.cli.train import find
+from diffsmooth.llm.configuration import Lora, Training, accelerate_file, load
 from diffsmooth.llm.engines import _architectures as architectures
 from diffsmooth.llm.engines._plan import lora_parameters, plan
 from diffsmooth.llm.engines._strict import ConfigError, build
-from diffsmooth.llm.train import (
-    Lora,
-    Training,
-    accelerate_file,
-    grpo_config,
-    launch_command,
-    load,
-)
+from diffsmooth.llm.train import grpo_config, launch_command
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 

@@ -13,8 +13,8 @@ pytest.importorskip("trl")
 
 from diffsmooth import records
 from diffsmooth.llm import study
+from diffsmooth.llm.configuration import Data, Optimisation, RuleChoice
 from diffsmooth.llm.small import Pretraining, SmallModel
-from diffsmooth.llm.train import Data, Optimisation, RuleChoice
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 

@@ -56,7 +56,7 @@ def settings(folder: Path, **changes: Any) -> Any:
     """A ``GRPOConfig`` for the CPU, small enough for a test."""
     from trl import GRPOConfig
 
-    from diffsmooth.llm.train import _checkpointing_name
+    from diffsmooth.llm.train import checkpointing_name
 
     values: dict[str, Any] = {
         "output_dir": str(folder),
@@ -69,7 +69,7 @@ def settings(folder: Path, **changes: Any) -> Any:
         "beta": 0.0,
         "use_cpu": True,
         "bf16": False,
-        _checkpointing_name(): False,
+        checkpointing_name(): False,
         "report_to": [],
         "save_strategy": "no",
         "logging_steps": 1,
