@@ -146,6 +146,8 @@ def _along(policy: Policy, t: ArrayLike, advance: Callable[[float], Float]) -> P
         raise ValueError(f"t: must be finite and >= 0, a number or (T,), got {t!r}")
     if np.any(np.diff(times.ravel()) < 0):
         raise ValueError("t: must be in ascending order")
+    if not times.ndim and times == 0:
+        return policy
     states, now, before = [], policy.log_probs, 0.0
     for time in times.ravel():
         now = advance(float(time - before)) if time > before else now
