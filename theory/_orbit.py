@@ -103,7 +103,9 @@ class Orbit:
             passes = smooth & ~ends
             share = np.ones(len(rows))
             if np.any(ends):
-                share[ends] = _invert(series[:, ends], need[ends] / length[ends])
+                # 2 need, unless a panel or (at times below 1e-308) zero is shorter.
+                part = np.divide(need, length, out=np.full(len(rows), 0.5), where=length > 0)
+                share[ends] = _invert(series[:, ends], part[ends])
             moved, start = rows[smooth], x[smooth]
             new = start + (length * share)[smooth]
             self.y[moved] = self._conserve(new[None], start, y[smooth], moved)[0]

@@ -173,11 +173,20 @@ class _Path:
         from scipy.integrate import DOP853
 
         end = self.time + t
-        first = None if self.step is None else min(self.step, end - self.time)
+        span = end - self.time
+        if span <= 0:  # less than the rounding of the time so far
+            return self.state
+        # The last step size, unless an early output time cut it to something useless.
+        last = self.step if self.step is not None and self.step > 1e-3 * span else None
         solver = DOP853(
-            self.speed, self.time, self.state, end, first_step=first,
-            rtol=self.bound, atol=self.bound,
-        )  # fmt: skip
+            self.speed,
+            self.time,
+            self.state,
+            end,
+            first_step=None if last is None else min(last, span),
+            rtol=self.bound,
+            atol=self.bound,
+        )
         while solver.status == "running":
             message = solver.step()
             if solver.status == "failed":
