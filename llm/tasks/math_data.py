@@ -69,6 +69,21 @@ SOURCES: Mapping[str, MathSource] = {
         configs=_SUBJECTS,
         extract=_last_box,
     ),
+    # Training sets: never to be evaluated on.
+    "math-train": MathSource(
+        "EleutherAI/hendrycks_math",
+        "train",
+        answer=("solution",),
+        configs=_SUBJECTS,
+        extract=_last_box,
+    ),
+    "dapo-train": MathSource(
+        "open-r1/DAPO-Math-17k-Processed",
+        "train",
+        question=("prompt",),
+        answer=("solution",),
+        configs=("en",),
+    ),
     "aime24": MathSource("HuggingFaceH4/aime_2024", "train"),
     "aime25": MathSource("math-ai/aime25", "test"),
     "amc23": MathSource("math-ai/amc23", "test"),

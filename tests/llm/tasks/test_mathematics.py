@@ -67,6 +67,8 @@ def test_boxed_is_linear_in_hostile_texts() -> None:
 ROWS: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
     "math500": ({"problem": "1+1?", "solution": r"\boxed{2}", "answer": "2"}, ("1+1?", "2")),
     "math": ({"problem": "1/2?", "solution": r"is \boxed{\frac12}."}, ("1/2?", r"\frac12")),
+    "math-train": ({"problem": "1/3?", "solution": r"\boxed{\frac13}"}, ("1/3?", r"\frac13")),
+    "dapo-train": ({"prompt": "p", "solution": "34"}, ("p", "34")),
     "aime24": ({"problem": "p", "answer": "025"}, ("p", "025")),
     "aime25": ({"problem": "p", "answer": "70"}, ("p", "70")),
     "amc23": ({"question": "q", "answer": 27.0}, ("q", "27.0")),
