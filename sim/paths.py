@@ -9,10 +9,10 @@ from typing import Literal, get_args
 import numpy as np
 
 from diffsmooth.sim import randomness
-from diffsmooth.sim.dynamics import exact, natural
+from diffsmooth.sim.dynamics import compiled, exact, natural
 from diffsmooth.sim.dynamics.draws import Randomness
 from diffsmooth.sim.dynamics.expected import NoClosedFormError
-from diffsmooth.sim.dynamics.models import Float
+from diffsmooth.sim.dynamics.models import Float, Tabular
 from diffsmooth.sim.dynamics.sampled import Trainer
 from diffsmooth.sim.environment import Environment
 from diffsmooth.sim.heuristics import HEURISTICS, Update, heuristic
@@ -125,6 +125,8 @@ class Laboratory:
                 observe(step, np.concatenate(laws))
             return
         make = natural.natural_gradient if self.dynamics == "natural" else exact.expected_gradient
+        if self.dynamics == "exact" and self._compiled(rules, scale, observe):
+            return
         plain = make(e, rules, t.group_size)
         parameters = e.model.start(len(rules))
         rates = scale.reshape(-1, *(1,) * (parameters.ndim - 1))
@@ -140,6 +142,34 @@ class Laboratory:
             else:
                 parameters = exact.steps(field, parameters, self.every, 1.0)
             observe(step, e.model.log_probs(parameters))
+
+    def _compiled(
+        self, rules: Sequence[Rule], rates: Float, observe: Callable[[int, Float], None]
+    ) -> bool:
+        """Exact steps by the compiled kernel, where it can; says whether it could."""
+        e, t = self.environment, self.training
+        simple = isinstance(e.model, Tabular) and e.train.all() and np.isfinite(e.base).all()
+        if not simple or not compiled.available():
+            return False
+        try:
+            for rule in rules:
+                compiled.linear(rule, t.group_size)
+        except NoClosedFormError:
+            return False
+        parameters = e.model.start(len(rules))
+        policies = parameters.reshape(len(rules), -1, parameters.shape[-1])
+        observe(0, e.model.log_probs(parameters))
+        for step in range(self.every, t.steps + 1, self.every):
+            compiled.exact_steps(
+                policies,
+                e.verified.reshape(policies.shape[1:]),
+                rules,
+                rates=rates,
+                count=self.every,
+                group_size=t.group_size,
+            )
+            observe(step, e.model.log_probs(parameters))
+        return True
 
 
 def plain_rule(update: Update) -> Rule:

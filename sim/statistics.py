@@ -89,4 +89,6 @@ def wilson(successes: int, trials: int) -> Interval:
     half = (
         z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2)) / (1 + z * z / trials)
     )
-    return Interval(share, float(max(0.0, centre - half)), float(min(1.0, centre + half)))
+    # Rounding must not push the share out of its own interval.
+    low, high = min(centre - half, share), max(centre + half, share)
+    return Interval(share, float(max(0.0, low)), float(min(1.0, high)))

@@ -14,7 +14,9 @@ LARGEST = 2.0
 NEVER = -745.0
 
 
-def critical_strengths(log_probs: Float, correct: Bool, rule: RewardOnly, group_size: int) -> Float:
+def critical_strengths(
+    log_probs: Float, correct: Bool, rule: RewardOnly, group_size: int | None
+) -> Float:
     """(...,) the centred strength at which H(q) stands still, for sampled groups of G answers.
 
     C5's centred strength is for the reward's push 1 and exact centring.  A reward-only rule pushes

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffsmooth.sim.dynamics import compiled
 from diffsmooth.sim.dynamics.models import Bool, Float, Int
 from diffsmooth.sim.environment import Environment
 
@@ -56,7 +57,15 @@ def draw(log_probs: Float, uniforms: Float) -> Int:
     The first answer whose cumulated probability exceeds the uniform: one that has probability 0
     is never drawn.
     """
-    cumulated = np.cumsum(np.exp(log_probs), axis=-1)
+    probabilities = np.exp(log_probs)
+    if compiled.available():
+        return compiled.draw_compiled(probabilities, uniforms)
+    return draw_plainly(probabilities, uniforms)
+
+
+def draw_plainly(probabilities: Float, uniforms: Float) -> Int:
+    """The same draws without numba, bit for bit."""
+    cumulated = np.cumsum(probabilities, axis=-1)
     cumulated /= cumulated[..., -1:]
     return np.asarray((uniforms[None, ..., None] >= cumulated[..., None, :]).sum(-1))
 

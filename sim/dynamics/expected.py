@@ -89,22 +89,25 @@ def group_derivative(rule: RewardOnly, success: Float, group_size: int | None) -
     """u'(C) (theory.md E1): expected advantage of a correct minus that of an incorrect answer."""
     from diffsmooth.theory.utilities import bernstein
 
+    # A sum of probabilities can round above 1.
+    return np.asarray(bernstein(bernstein_coefficients(rule, group_size), np.minimum(success, 1.0)))
+
+
+@lru_cache(maxsize=256)
+def bernstein_coefficients(rule: RewardOnly, group_size: int | None) -> tuple[float, ...]:
+    """Bernstein coefficients of u', a single one where u' is constant.
+
+    Raises NoClosedFormError for group_size None unless the rule looks at one answer at a time.
+    """
+    from diffsmooth.theory.utilities import coefficients
+
     if group_size is None:
         if not isinstance(rule, (Reinforce, SignedReinforce)):
             raise NoClosedFormError(
                 f"{type(rule).__name__}: needs the group's size; pass group_size"
             )
-        group_size = 1  # these two look at one answer at a time
-    # A sum of probabilities can round above 1.
-    return np.asarray(bernstein(_coefficients(rule, group_size), np.minimum(success, 1.0)))
-
-
-@lru_cache(maxsize=256)
-def _coefficients(rule: RewardOnly, group_size: int) -> tuple[float, ...]:
-    from diffsmooth.theory.utilities import coefficients
-
+        group_size = 1
     values = [float(c) for c in coefficients(rule, group_size)]
-    # The commonest case, u' constant, needs no recursion.
     return (values[0],) if len(set(values)) == 1 else tuple(values)
 
 

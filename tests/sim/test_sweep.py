@@ -14,6 +14,8 @@ from diffsmooth.sim import report, sweep
 from diffsmooth.sim.atlas import load, standings
 from diffsmooth.sim.cells import Cell, run_cell
 from diffsmooth.sim.heuristics import HEURISTICS
+from diffsmooth.sim.paths import Laboratory
+from diffsmooth.sim.regimes import REGIMES, Training, regime
 
 FEW = ("grpo", "centred", "entropy-bonus", "entropy-penalty", "literal")
 CELLS = [Cell("maze/0", FEW, 4), Cell("bandit/0", FEW, 4), Cell("noisy/1", FEW, 4)]
@@ -46,9 +48,12 @@ def test_a_killed_run_goes_on(serial, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         sweep.run_cells(CELLS, tmp_path)
     ran = []
-    monkeypatch.setattr(
-        sweep, "run_cell", lambda cell: (ran.append(cell.regime), run_cell(cell))[1]
-    )
+
+    def counted(cell):
+        ran.append(cell.regime)
+        return run_cell(cell)
+
+    monkeypatch.setattr(sweep, "run_cell", counted)
     sweep.run_cells(CELLS, tmp_path)
     assert ran == ["bandit/0", "noisy/1"]
     assert digest(tmp_path) == digest(serial)
@@ -128,9 +133,13 @@ def test_bad_arguments_are_refused(tmp_path):
         Cell("maze/0", ("grop",), 4)
 
 
-def test_every_heuristic_runs_in_every_regime():
-    for name in ("tree/0", "strategies/0", "countdown/0", "multiplicity/3"):
-        tables = run_cell(Cell(name, tuple(HEURISTICS), 4))
-        final = tables["runs"]["final:pass@1"].to_numpy()
-        assert np.all(np.isfinite(final))
-        assert set(tables["runs"]["heuristic"].to_pylist()) == set(HEURISTICS)
+@pytest.mark.parametrize("name", REGIMES)
+def test_every_heuristic_runs_in_every_regime(name):
+    laboratory = Laboratory(regime(name), range(2), training=Training(4, checkpoints=2))
+    for remedy in HEURISTICS:
+        paths = laboratory.run(remedy)
+        for key, value in paths.measures.items():
+            assert value.shape == (2, 5, 2)
+            assert np.all(np.isfinite(value)), (remedy, key)
+        start = paths.measures["pass@1"][0]
+        np.testing.assert_array_equal(start, np.broadcast_to(start[:1], start.shape))

@@ -1,0 +1,160 @@
+"""Compiled kernels (extra ``fast``): exact steps of many tabular policies, inverse-CDF draws.
+
+A policy is followed for all its steps while it lies in the first cache; policies are independent,
+so that threads change no byte.  ``fastmath`` is off: sums have a fixed order, eight partial sums
+that the compiler may keep in one vector register.  The exponential is our own, so that it
+vectorises and rounds alike everywhere: at most 2 units in the last place for arguments in
+[-708, 0], clamped below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.util import find_spec
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from diffsmooth.sim.dynamics.expected import (
+    NoClosedFormError,
+    bernstein_coefficients,
+)
+from diffsmooth.sim.dynamics.models import Float, Int
+from diffsmooth.theory.rules import (
+    EntropyBonus,
+    GroupBatch,
+    Reinforce,
+    RewardOnly,
+    Rule,
+    Smoothed,
+)
+
+
+@lru_cache(maxsize=1)
+def available() -> bool:
+    """Is numba installed?"""
+    return find_spec("numba") is not None
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A rule's expected advantage as numbers: what the kernel needs.
+
+    ``A = c (u'(C) + share * right * (l - centre)) + (1 - c) * wrong * l`` with l the log-prob, u'
+    in Bernstein form, and, where ``centred``, centre the mean of l over correct answers and share
+    1 - E[1/k] for groups of ``group_size`` (0 for large groups).
+    """
+
+    coefficients: tuple[float, ...]
+    right: float
+    wrong: float
+    centred: bool
+    group_size: int
+
+
+def linear(rule: Rule, group_size: int | None) -> Linear:
+    """The rule as :class:`Linear`; slopes are read off the rule itself.
+
+    Raises NoClosedFormError for rules that are not of this form.
+    """
+    size = 0 if group_size is None else group_size
+    if isinstance(rule, RewardOnly):
+        return Linear(bernstein_coefficients(rule, group_size), 0.0, 0.0, False, size)
+    if isinstance(rule, EntropyBonus) and rule.reduction == "sum":
+        slope = _slope(replace(rule, base=Reinforce()), correct=False)
+        return replace(linear(rule.base, group_size), right=slope, wrong=slope)
+    if isinstance(rule, Smoothed) and rule.entry == "advantage":
+        term = rule.term
+        if term.reduction == "sum" and term.one_kind == "keep" and not term.quotient:
+            plain = replace(rule, base=Reinforce(), term=replace(term, centring="none"))
+            return replace(
+                linear(rule.base, group_size),
+                right=_slope(plain, correct=True),
+                wrong=_slope(plain, correct=False),
+                centred=term.centring == "correct",
+            )
+    raise NoClosedFormError(f"{type(rule).__name__}: not linear in the answers' log-probs")
+
+
+def _slope(rule: Rule, *, correct: bool) -> float:
+    """What one nat of log-prob adds to the advantage of an answer whose reward is 0."""
+    batch = GroupBatch(
+        reward=np.zeros(1),
+        correct=np.array([correct]),
+        group=np.zeros(1, dtype=np.int64),
+        logps=np.array([-1.0]),
+    )
+    return -float(np.asarray(rule(batch))[0])
+
+
+def exact_steps(
+    logits: Float,
+    verified: Float,
+    rules: Sequence[Rule],
+    *,
+    rates: Sequence[float] | Float,
+    count: int,
+    group_size: int | None,
+    threads: int = 1,
+) -> None:
+    """``count`` exact steps in place: logits (L, N, K), one rule and rate a copy.
+
+    verified (N, K), or (1, K) where all policies share one correct set (half the memory).
+
+    Raises ImportError without numba, ValueError on logits that are not finite or not contiguous,
+    NoClosedFormError as :func:`linear`.
+    """
+    if not np.isfinite(logits).all():
+        raise ValueError("logits: must be finite (the kernel knows no padding)")
+    if not logits.flags.c_contiguous or logits.dtype != np.float64:
+        raise ValueError("logits: must be a contiguous float64 array, it is changed in place")
+    kernel = _kernels()["steps"]
+    reward = np.ascontiguousarray(verified, dtype=np.float64)
+    for copy, (rule, rate) in enumerate(zip(rules, rates, strict=True)):
+        form = linear(rule, group_size)
+        coefficients = np.array(form.coefficients)
+        numbers = (form.right, form.wrong, form.centred, form.group_size, float(rate), count)
+
+        def part(
+            rows: slice,
+            policies: Float = logits[copy],
+            coefficients: Float = coefficients,
+            numbers: tuple[Any, ...] = numbers,
+        ) -> None:
+            mine = reward if len(reward) == 1 else reward[rows]
+            kernel(policies[rows], mine, coefficients, *numbers)
+
+        edges = np.linspace(0, logits.shape[1], threads + 1).astype(int)
+        pieces = [slice(a, b) for a, b in pairwise(edges)]
+        if threads == 1:
+            part(pieces[0])
+            continue
+        # The kernel releases the interpreter's lock.
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(part, pieces))
+
+
+def draw_compiled(probabilities: Float, uniforms: Float) -> Int:
+    """The draws of ``draws.draw`` bit for bit: (L, S, Q, K), (S, Q, G) -> (L, S, Q, G)."""
+    copies, *rest = probabilities.shape
+    rows = int(np.prod(rest[:-1]))
+    out = np.empty((copies, rows, uniforms.shape[-1]), dtype=np.int64)
+    _kernels()["draw"](
+        np.ascontiguousarray(probabilities).reshape(copies, rows, rest[-1]),
+        np.ascontiguousarray(uniforms).reshape(rows, uniforms.shape[-1]),
+        out,
+    )
+    return out.reshape(copies, *uniforms.shape)
+
+
+@lru_cache(maxsize=1)
+def _kernels() -> dict[str, Callable[..., Any]]:
+    try:
+        from diffsmooth.sim.dynamics import _numba
+    except ModuleNotFoundError as error:
+        raise ImportError("compiled kernels need: pip install 'diffsmooth[fast]'") from error
+    return {"steps": _numba.steps, "draw": _numba.draw}

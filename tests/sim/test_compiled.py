@@ -1,0 +1,104 @@
+"""Compiled kernels against the plain NumPy dynamics; skipped where numba is missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from diffsmooth.sim.dynamics import compiled, exact
+from diffsmooth.sim.dynamics.draws import draw, draw_plainly
+from diffsmooth.sim.dynamics.expected import NoClosedFormError
+from diffsmooth.sim.regimes.bandit import Bandit
+from diffsmooth.theory.rules import rule
+
+pytestmark = pytest.mark.skipif(not compiled.available(), reason="needs the extra 'fast' (numba)")
+
+RULES = {
+    "vanilla": rule("vanilla"),
+    "grpo": rule("grpo"),
+    "w-reinforce": rule("w-reinforce"),
+    "entropy-bonus": rule("entropy-bonus", g=0.2),
+    "eq6": rule("eq6", g_correct=0.3, g_incorrect=0.1),
+    "centred": rule("centred", g_correct=0.5, g_incorrect=0.2, base="maxrl"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [*((name, 8) for name in RULES), ("vanilla", None), ("w-reinforce", None)]
+)
+def test_steps_are_those_of_numpy(name, size):
+    e = Bandit(solutions=5, incorrect=8, prompts=7).environment(range(3))
+    start = e.model.start(1)
+    expected = exact.steps(exact.expected_gradient(e, [RULES[name]], size), start, 20, 0.7)
+    got = start.reshape(1, -1, start.shape[-1]).copy()
+    verified = e.verified.reshape(-1, start.shape[-1])
+    compiled.exact_steps(got, verified, [RULES[name]], rates=[0.7], count=20, group_size=size)
+    np.testing.assert_allclose(got.reshape(start.shape), expected, rtol=0, atol=1e-11)
+
+
+def test_fresh_noise_is_known():
+    e = Bandit(solutions=3, incorrect=4, prompts=2).environment(range(1))
+    noisy = np.where(e.correct, 0.8, 0.1)
+    object.__setattr__(e, "verified", noisy)
+    r = RULES["eq6"]
+    expected = exact.steps(exact.expected_gradient(e, [r], 8), e.model.start(1), 10, 0.5)
+    got = e.model.start(1).reshape(1, 2, -1).copy()
+    compiled.exact_steps(got, noisy[0], [r], rates=[0.5], count=10, group_size=8)
+    np.testing.assert_allclose(got.reshape(expected.shape), expected, atol=1e-12)
+
+
+def test_threads_change_no_byte():
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal((1, 300, 37))
+    verified = (rng.random((300, 37)) < 0.3) * 1.0
+    runs = []
+    for threads in (1, 3):
+        out = logits.copy()
+        compiled.exact_steps(
+            out, verified, [RULES["centred"]], rates=[0.5], count=9, group_size=8, threads=threads
+        )
+        runs.append(out.tobytes())
+    assert runs[0] == runs[1]
+
+
+def test_one_correct_set_for_all():
+    logits = np.random.default_rng(0).standard_normal((1, 20, 9))
+    shared = (np.arange(9) < 3)[None] * 1.0
+    a, b = logits.copy(), logits.copy()
+    given = {"rates": [0.5], "count": 5, "group_size": 8}
+    compiled.exact_steps(a, shared, [RULES["grpo"]], **given)
+    compiled.exact_steps(b, np.repeat(shared, 20, 0), [RULES["grpo"]], **given)
+    np.testing.assert_array_equal(a, b)
+
+
+def test_the_exponential_spans_its_range():
+    """Policies of 700 nats: weights as small as exp(-700) come out right."""
+    logits = np.array([[[0.0, -700.0, -1e-9, -350.0]]])
+    out = logits.copy()
+    compiled.exact_steps(
+        out, np.array([[1.0, 1, 0, 0]]), [RULES["vanilla"]], rates=[1.0], count=1, group_size=None
+    )
+    weight = np.exp(logits[0, 0])
+    pi = weight / weight.sum()
+    moved = pi * (np.array([1.0, 1, 0, 0]) - pi[:2].sum())
+    np.testing.assert_allclose(out[0, 0, [0, 2]] - logits[0, 0, [0, 2]], moved[[0, 2]], rtol=1e-9)
+
+
+def test_draws_are_the_same_bits():
+    rng = np.random.default_rng(1)
+    log_probs = rng.standard_normal((2, 3, 4, 17))
+    log_probs[..., 5] = -np.inf
+    uniforms = rng.random((3, 4, 8))
+    uniforms[0, 0, 0] = 0.0
+    np.testing.assert_array_equal(
+        draw(log_probs, uniforms), draw_plainly(np.exp(log_probs), uniforms)
+    )
+
+
+def test_what_it_cannot_do_is_refused():
+    given = {"rates": [1.0], "count": 1, "group_size": 8}
+    with pytest.raises(NoClosedFormError):
+        compiled.exact_steps(np.zeros((1, 1, 3)), np.ones((1, 3)), [rule("ucpo")], **given)
+    bad = np.array([[[0.0, -np.inf]]])
+    with pytest.raises(ValueError, match="finite"):
+        compiled.exact_steps(bad, np.ones((1, 2)), [rule("grpo")], **given)
