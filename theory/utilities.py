@@ -15,13 +15,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from math import comb
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from diffsmooth.theory.diversity import whole
+from diffsmooth.theory.passk import pass_at_k_exact
 from diffsmooth.theory.policy import Float, floats
 from diffsmooth.theory.rules.base import RewardOnly
+from diffsmooth.theory.rules.presets import REWARD_ONLY
 
 
 def bernstein(coefficients: Sequence[Any], c: Any) -> Any:
@@ -100,41 +104,101 @@ def curvature(rule: RewardOnly, c: Any, group_size: int) -> Any:
         return np.divide(-bend, slope)
 
 
+def power_basis(coefficients: Sequence[Any]) -> list[Any]:
+    """Coefficients of 1, C, C^2, ... of a polynomial in Bernstein form.
+
+    For exact numbers: in float64 the signs alternate and digits cancel.
+    Raises ValueError if there is no coefficient.
+    """
+    if not len(coefficients):
+        raise ValueError("coefficients: at least one is needed")
+    degree, differences, out = len(coefficients) - 1, list(coefficients), []
+    for m in range(degree + 1):
+        out.append(comb(degree, m) * differences[0])
+        differences = [b - a for a, b in pairwise(differences)]
+    return out
+
+
 @dataclass(frozen=True)
 class Limit:
-    """The utility as G -> infinity: in words, and u' as a function of C in (0, 1)."""
+    """The utility as G -> infinity: in words, u' and u as functions of C in (0, 1).
+
+    ``derivative`` also takes sympy numbers; ``value`` is for float64 and 0 at C = 0, but for log C.
+    """
 
     utility: str
     derivative: Callable[[Any], Any]
+    value: Callable[[Any], Any]
 
 
 def limit(name: str, k: int = 8) -> Limit:
     """The utility of a rule of ``rules.REWARD_ONLY`` for large groups (``k`` of pass@k rules).
 
+    Parameters are the rules' defaults (gamma = 1, W-REINFORCE .1 and 1).
     Raises ValueError on a name without one and on k < 1, TypeError if k is no integer.
     """
     if whole("k", k) < 1:
         raise ValueError(f"k: must be >= 1, got {k}")
-    flat = Limit("C", lambda c: 0 * c + 1)
+    flat = Limit("C", lambda c: 0 * c + 1, lambda c: 1.0 * c)
     limits = {
         "vanilla": flat,
         "dr-grpo": flat,
         "rloo": flat,
         "psr": flat,
         "nsr": flat,
-        "w-reinforce": Limit("1.1 C", lambda c: 0 * c + 1.1),
-        "grpo": Limit("2 arcsin sqrt C", lambda c: (c * (1 - c)) ** -0.5),
-        "f-grpo": Limit("arcsin sqrt C + sqrt(C (1-C))", lambda c: (1 - c) * (c * (1 - c)) ** -0.5),
-        "maxrl": Limit("log C", lambda c: 1 / c),
-        "pkpo": Limit("1 - (1-C)^k", lambda c: k * (1 - c) ** (k - 1)),
+        "w-reinforce": Limit("1.1 C", lambda c: 0 * c + 1.1, lambda c: 1.1 * c),
+        "grpo": Limit(
+            "2 arcsin sqrt C",
+            lambda c: (c * (1 - c)) ** -0.5,
+            lambda c: 2 * np.arcsin(np.sqrt(c)),
+        ),
+        "f-grpo": Limit(
+            "arcsin sqrt C + sqrt(C (1-C))",
+            lambda c: (1 - c) * (c * (1 - c)) ** -0.5,
+            lambda c: np.arcsin(np.sqrt(c)) + np.sqrt(c * (1 - c)),
+        ),
+        "maxrl": Limit("log C", lambda c: 1 / c, np.log),
+        "pkpo": Limit(
+            "1 - (1-C)^k", lambda c: k * (1 - c) ** (k - 1), lambda c: pass_at_k_exact(c, k)
+        ),
         "pass-at-k": Limit(
             "(2/k) arcsin sqrt(1 - (1-C)^k)",
             lambda c: (1 - c) ** (k - 1) / ((1 - c) ** k * (1 - (1 - c) ** k)) ** 0.5,
+            lambda c: 2 / k * np.arcsin(np.sqrt(pass_at_k_exact(c, k))),
         ),
     }
     if name not in limits:
         raise ValueError(f"name: {name!r} has no known limit; known: {', '.join(limits)}")
     return limits[name]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One rule of the table: u, u' and -u''/u' at the given C, for groups of G and in the limit."""
+
+    name: str
+    formula: str
+    utility: Float
+    derivative: Float
+    curvature: Float
+    limit: Limit
+
+
+def table(c: ArrayLike, group_size: int, k: int = 8) -> list[Row]:
+    """What every reward-only rule of ``rules.REWARD_ONLY`` maximises, at C (...,); E1.
+
+    ``k`` is that of the pass@k rules.  Raises ValueError unless 1 <= k <= group_size, and on C
+    outside [0, 1]; TypeError if one of the two is no integer.
+    """
+    if not 1 <= whole("k", k) <= whole("group_size", group_size):
+        raise ValueError(f"k: must lie in [1, group_size={group_size}], got {k}")
+    at, rows = _unit_interval(c), []
+    for name, make in REWARD_ONLY.items():
+        rule = make(**({"k": k} if name in ("pass-at-k", "pkpo") else {}))
+        assert isinstance(rule, RewardOnly)
+        u, slope, bend = (f(rule, at, group_size) for f in (utility, utility_derivative, curvature))
+        rows.append(Row(name, rule.formula, u, slope, bend, limit(name, k)))
+    return rows
 
 
 def _is_exact(c: Any) -> bool:
