@@ -98,7 +98,8 @@ def test_the_installed_wheel_answers(built: tuple[Path, Path], tmp_path: Path) -
     zipfile.ZipFile(built[0]).extractall(site)
     dependencies = [p for p in sys.path if p.endswith("site-packages")]
     code = (
-        f"import sys; sys.path += {dependencies!r}; import diffsmooth.cli as c, diffsmooth.theory.rules as r;"
+        f"import sys; sys.path += {dependencies!r};"
+        "import diffsmooth.cli as c, diffsmooth.theory.rules as r;"
         "print(r.__file__); sys.exit(c.main(['--version']))"
     )
     out = subprocess.run(
