@@ -8,8 +8,6 @@ from hypothesis import HealthCheck, settings
 
 # Shared machines stall: a slow example is no failure.  CI draws the same examples every time, so
 # that a red run can be repeated; a developer's machine draws new ones.
-settings.register_profile(
-    "diffsmooth", deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("diffsmooth", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("diffsmooth"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "diffsmooth")
