@@ -29,6 +29,9 @@ class Simulate:
     dynamics: Literal["sampled", "exact", "flow", "natural", "response"] = "sampled"
     """Sampled groups, or exact expected updates (only for remedies with a closed form)."""
 
+    device: str | None = None
+    """Run exact dynamics in torch on this device (cpu, cuda)."""
+
     out: Path = Path("out/simulate")
     """Folder of the tables and the figure."""
 
@@ -37,5 +40,12 @@ def run(config: Simulate) -> int:
     """Run the cell, print who stands where, draw the figure; returns 0."""
     from diffsmooth.sim.simulate import simulate
 
-    simulate(config.regime, config.heuristics, config.seeds, config.dynamics, config.out)
+    simulate(
+        config.regime,
+        config.heuristics,
+        seeds=config.seeds,
+        dynamics=config.dynamics,
+        out=config.out,
+        device=config.device,
+    )
     return 0

@@ -45,12 +45,16 @@ FRONTIER = (*FINAL, "test_pass@4", "test_pass@64")
 
 @dataclass(frozen=True)
 class Cell:
-    """What is run: a regime's id, the heuristics, the number of seeds, the dynamics."""
+    """What is run: a regime's id, the heuristics, the number of seeds, the dynamics.
+
+    ``device``: where exact dynamics run in torch; None is NumPy and compiled kernels here.
+    """
 
     regime: str
     heuristics: tuple[str, ...] = tuple(HEURISTICS)
     seeds: int = 32
     dynamics: Dynamics = "sampled"
+    device: str | None = None
 
     def __post_init__(self) -> None:
         regime(self.regime)
@@ -64,7 +68,9 @@ def run_cell(cell: Cell) -> dict[str, pa.Table]:
     """Run every heuristic of the cell; the tables by name."""
     import pyarrow as pa
 
-    laboratory = Laboratory(regime(cell.regime), range(cell.seeds), cell.dynamics)
+    laboratory = Laboratory(
+        regime(cell.regime), range(cell.seeds), cell.dynamics, device=cell.device
+    )
     reference = laboratory.run(REFERENCE)
     goals = {key: level(reference, REFERENCE_STRENGTH, key) for key in ("pass@1", "kl")}
     runs, frontier = [], []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from diffsmooth.sim import randomness
 from diffsmooth.sim.dynamics import compiled, exact, natural
+from diffsmooth.sim.dynamics.device import exact_steps_on
 from diffsmooth.sim.dynamics.draws import Randomness
 from diffsmooth.sim.dynamics.expected import NoClosedFormError
 from diffsmooth.sim.dynamics.models import Float, Tabular
@@ -45,7 +46,8 @@ def check_dynamics(name: str) -> None:
 class Laboratory:
     """One regime with fixed seeds: what every heuristic is run on.
 
-    Environment and uniforms are drawn once and shared.
+    Environment and uniforms are drawn once and shared.  ``device`` (cpu, cuda): run exact dynamics
+    in torch there.
     """
 
     def __init__(
@@ -54,8 +56,12 @@ class Laboratory:
         seeds: range,
         dynamics: Dynamics = "sampled",
         training: Training | None = None,
+        device: str | None = None,
     ) -> None:
         check_dynamics(dynamics)
+        if device is not None and dynamics != "exact":
+            raise ValueError(f"device: only exact dynamics run in torch, got {dynamics!r}")
+        self.device = device
         self.regime = regime
         self.dynamics: Dynamics = dynamics
         self.training = training or regime.training
@@ -149,25 +155,34 @@ class Laboratory:
         """Exact steps by the compiled kernel, where it can; says whether it could."""
         e, t = self.environment, self.training
         simple = isinstance(e.model, Tabular) and e.train.all() and np.isfinite(e.base).all()
-        if not simple or not compiled.available():
-            return False
-        try:
-            for rule in rules:
-                compiled.linear(rule, t.group_size)
-        except NoClosedFormError:
+        if simple and (self.device is not None or compiled.available()):
+            try:
+                for rule in rules:
+                    compiled.linear(rule, t.group_size)
+            except NoClosedFormError:
+                simple = False
+        else:
+            simple = False
+        if not simple:
+            if self.device is not None:
+                raise NoClosedFormError(
+                    "device: only linear rules on one softmax a prompt without padding run in torch"
+                )
             return False
         parameters = e.model.start(len(rules))
         policies = parameters.reshape(len(rules), -1, parameters.shape[-1])
         observe(0, e.model.log_probs(parameters))
         for step in range(self.every, t.steps + 1, self.every):
-            compiled.exact_steps(
-                policies,
-                e.verified.reshape(policies.shape[1:]),
-                rules,
-                rates=rates,
-                count=self.every,
-                group_size=t.group_size,
-            )
+            verified = e.verified.reshape(policies.shape[1:])
+            given: dict[str, Any] = {
+                "rates": rates,
+                "count": self.every,
+                "group_size": t.group_size,
+            }
+            if self.device is None:
+                compiled.exact_steps(policies, verified, rules, **given)
+            else:
+                policies[:] = exact_steps_on(self.device, policies, verified, rules, **given)
             observe(step, e.model.log_probs(parameters))
         return True
 
@@ -194,6 +209,18 @@ def closed_heuristics() -> tuple[str, ...]:
         try:
             for update in remedy.updates():
                 expected_advantage(plain_rule(update), population, 8)
+        except NoClosedFormError:
+            continue
+        out.append(name)
+    return tuple(out)
+
+
+def linear_heuristics() -> tuple[str, ...]:
+    """Names of the heuristics that the compiled and torch kernels know."""
+    out = []
+    for name in closed_heuristics():
+        try:
+            compiled.linear(plain_rule(HEURISTICS[name].updates()[-1]), 8)
         except NoClosedFormError:
             continue
         out.append(name)

@@ -9,7 +9,7 @@ from diffsmooth.sim import charts
 from diffsmooth.sim.atlas import Standing, load, standings
 from diffsmooth.sim.cells import REFERENCE, Cell
 from diffsmooth.sim.heuristics import HEURISTICS
-from diffsmooth.sim.paths import Dynamics, closed_heuristics
+from diffsmooth.sim.paths import Dynamics, closed_heuristics, linear_heuristics
 from diffsmooth.sim.regimes import regime
 from diffsmooth.sim.sweep import compute, path
 
@@ -18,17 +18,25 @@ SHOWN = 8
 
 
 def simulate(
-    identity: str, names: tuple[str, ...], seeds: int, dynamics: Dynamics, out: Path
+    identity: str,
+    names: tuple[str, ...],
+    *,
+    seeds: int,
+    dynamics: Dynamics,
+    out: Path,
+    device: str | None = None,
 ) -> Path:
     """Run one regime, print the standings, write tables and ``frontier.png``; returns its path.
 
     Raises ValueError on an unknown regime or heuristic.
     """
     allowed = tuple(HEURISTICS) if dynamics == "sampled" else closed_heuristics()
+    if device is not None:
+        allowed = linear_heuristics()
     chosen = names or allowed
     if REFERENCE not in chosen:
         chosen = (REFERENCE, *chosen)
-    cell = Cell(identity, chosen, seeds, dynamics)
+    cell = Cell(identity, chosen, seeds, dynamics, device)
     compute(out, cell)
     place = regime(identity)
     table = standings(load(out, cell, "runs"), place.primary, "pass@1")

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from diffsmooth.sim.dynamics import compiled, exact
+from diffsmooth.sim.dynamics.device import exact_steps_on
 from diffsmooth.sim.dynamics.draws import draw, draw_plainly
 from diffsmooth.sim.dynamics.expected import NoClosedFormError
+from diffsmooth.sim.paths import Laboratory
+from diffsmooth.sim.regimes import Training
 from diffsmooth.sim.regimes.bandit import Bandit
 from diffsmooth.theory.rules import rule
 
@@ -102,3 +105,32 @@ def test_what_it_cannot_do_is_refused():
     bad = np.array([[[0.0, -np.inf]]])
     with pytest.raises(ValueError, match="finite"):
         compiled.exact_steps(bad, np.ones((1, 2)), [rule("grpo")], **given)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_torch_gives_the_same_steps(name):
+    e = Bandit(solutions=5, incorrect=8, prompts=7).environment(range(1))
+    here = e.base.copy()
+    given = {"rates": [0.7], "count": 20, "group_size": 8}
+    there = exact_steps_on("cpu", here, e.verified[0], [RULES[name]], **given)
+    compiled.exact_steps(here, e.verified[0], [RULES[name]], **given)
+    np.testing.assert_allclose(there, here, rtol=0, atol=1e-11)
+
+
+def test_devices_that_are_not_there_are_refused():
+    import torch
+
+    given = {"rates": [0.7], "count": 1, "group_size": 8}
+    missing = "xyz" if torch.cuda.is_available() else "cuda"
+    with pytest.raises(ValueError, match="device: torch"):
+        exact_steps_on(missing, np.zeros((1, 1, 3)), np.ones((1, 3)), [rule("grpo")], **given)
+    with pytest.raises(ValueError, match="only exact dynamics"):
+        Laboratory(Bandit(), range(1), "sampled", device="cpu")
+
+
+def test_a_laboratory_runs_in_torch():
+    short = Training(8, checkpoints=3)
+    cell = Bandit(prompts=2)
+    plain = Laboratory(cell, range(2), "exact", short).run("eq6").measures["entropy"]
+    torch_ = Laboratory(cell, range(2), "exact", short, "cpu").run("eq6").measures["entropy"]
+    np.testing.assert_allclose(torch_, plain, atol=1e-11)
