@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 
+from diffsmooth.theory._roots import decreasing_root
 from diffsmooth.theory.policy import Float, floats, logsumexp
 
 Reduction = Literal["sum", "mean", "spread"]
@@ -21,34 +21,41 @@ _LONGEST = 1e150
 
 
 def fixed_point(
-    lengths: ArrayLike, reduction: Reduction = "sum", correctness: float = 1.0
-) -> tuple[Float, float]:
-    """(log pi on S (M,), lambda): log pi_i = -lambda L_i^p with p = 0, 1, 2 and total mass C.
+    lengths: ArrayLike, reduction: Reduction = "sum", correctness: ArrayLike = 1.0
+) -> tuple[Float, Float]:
+    """(log pi on S (..., M), lambda (...,)): log pi_i = -lambda L_i^p, p = 0, 1, 2, total mass C.
 
-    lengths (M,) >= 1.  "sum" is uniform; "mean" favours short answers.
+    lengths (..., M) >= 1, correctness (...,).  "sum" is uniform; "mean" favours short answers.
 
     Raises ValueError on lengths below 1, C outside (0, 1] or an unknown reduction.
     """
-    size = floats("lengths", lengths)
-    if size.ndim != 1 or not size.size or not np.all((size >= 1) & (size <= _LONGEST)):
-        raise ValueError(f"lengths: must be (M,) numbers in [1, {_LONGEST:g}]")
-    if not 0 < correctness <= 1:
-        raise ValueError(f"correctness: must lie in (0, 1], got {correctness}")
+    size, share = floats("lengths", lengths), floats("correctness", correctness)
+    if size.ndim < 1 or not size.shape[-1] or not np.all((size >= 1) & (size <= _LONGEST)):
+        raise ValueError(f"lengths: must be (..., M) numbers in [1, {_LONGEST:g}]")
+    if not np.all((share > 0) & (share <= 1)):
+        raise ValueError(f"correctness: must lie in (0, 1], got {correctness!r}")
     if reduction not in _POWER:
         raise ValueError(f"reduction: must be sum, mean or spread, got {reduction!r}")
+    try:
+        np.broadcast_shapes(share.shape, size.shape[:-1])
+    except ValueError as error:
+        raise ValueError(
+            f"correctness: shape {share.shape} does not fit lengths {size.shape}"
+        ) from error
     weights = size ** _POWER[reduction]
-    target = float(np.log(correctness))
+    # In units of the shortest: lambda' = lambda min L^p.
+    unit = np.min(weights, axis=-1)
+    ratio = weights / unit[..., None]
+    target = np.log(share)
 
-    def excess(rate: float) -> float:
-        return float(logsumexp(-rate * weights)) - target
+    def excess(rate: Float) -> tuple[Float, Float]:
+        log_mass = -rate[..., None] * ratio
+        total = logsumexp(log_mass)
+        mean = np.sum(np.exp(log_mass - total[..., None]) * ratio, axis=-1)
+        return total - target, -mean
 
-    # M e^{-lambda w_max} <= C-mass <= M e^{-lambda w_min} brackets the root.
-    spare = float(np.log(size.size)) - target
-    low, high = spare / float(weights.max()), spare / float(weights.min())
-    if low == high or excess(low) <= 0:
-        rate = low
-    elif excess(high) >= 0:
-        rate = high
-    else:
-        rate = float(brentq(excess, low, high, xtol=1e-300, rtol=4 * np.finfo(np.float64).eps))
-    return -rate * weights, rate
+    # M e^{-lambda' max} <= C <= M e^{-lambda'} brackets the root.
+    spare = np.log(size.shape[-1]) - target
+    low = spare / np.max(ratio, axis=-1)
+    rate = decreasing_root(excess, low, np.broadcast_to(spare, low.shape)) / unit
+    return np.asarray(-rate[..., None] * weights), np.asarray(rate)

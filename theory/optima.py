@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 
+from diffsmooth.theory._roots import decreasing_root
 from diffsmooth.theory.diversity import whole
 from diffsmooth.theory.policy import Float, Policy, as_policy, floats, log_normalise
 
@@ -167,50 +167,66 @@ def entropy_for_temperature(log_p: ArrayLike, a: ArrayLike) -> Float:
     return np.asarray(np.log1p(rest) + fall)
 
 
-def _law_and_power(log_p: ArrayLike, a: ArrayLike) -> tuple[Float, NDArray[np.bool_], Float]:
+def _law_and_power(
+    log_p: ArrayLike, a: ArrayLike, name: str = "a"
+) -> tuple[Float, NDArray[np.bool_], Float]:
     """Checked: logs of positive weights (-inf: none), where there is mass, the exponent."""
-    x, power = floats("log_p", log_p), floats("a", a)
+    x, power = floats("log_p", log_p), floats(name, a)
     if x.ndim < 1 or np.any(np.isnan(x)) or np.any(x == np.inf):
         raise ValueError("log_p: must be (..., M) logs of weights, finite or -inf")
     there = x > -np.inf
     if not np.all(np.any(there, axis=-1)):
         raise ValueError("log_p: a law without mass")
     if not np.all(np.isfinite(power)):
-        raise ValueError("a: must be finite")
+        raise ValueError(f"{name}: must be finite")
     try:
         np.broadcast_shapes(power.shape, x.shape[:-1])
     except ValueError as error:
-        raise ValueError(f"a: shape {power.shape} does not fit laws {x.shape}") from error
+        raise ValueError(f"{name}: shape {power.shape} does not fit laws {x.shape}") from error
     return x, there, power
 
 
-def temperature_for_entropy(log_p: ArrayLike, entropy: float) -> float:
-    """The exponent a >= 0 with H(q_a) = ``entropy`` of one law log p (M,); theory.md B8.
+def temperature_for_entropy(log_p: ArrayLike, entropy: ArrayLike) -> Float:
+    """(...,) the exponent a >= 0 with H(q_a) = ``entropy`` (...,) of laws log p (..., M); B8.
 
-    H(q_a) falls from log M at a = 0 to the log of the number of modes as a -> inf (B6).
-    Raises ValueError if the entropy lies outside that range.
+    H(q_a) falls from log M at a = 0 to the log of the number of modes as a -> inf (B6).  To the
+    last digits of a, or as far as the rounding of H allows: eps H / (a^2 Var log p), relative.
+    Raises ValueError, naming the argument, if the entropy lies outside that range.
     """
-    x = floats("log_p", log_p)
-    if x.ndim != 1 or not np.any(x > -np.inf) or np.any(np.isnan(x)):
-        raise ValueError(f"log_p: must be one law (M,) with mass and no NaN, got shape {x.shape}")
-    x = x[x > -np.inf]
-    top, bottom = float(np.log(x.size)), float(np.log(np.sum(x == x.max())))
-    rounding = 8 * np.finfo(np.float64).eps * (1 + top) * x.size
-    if not bottom - rounding <= entropy <= top + rounding:
+    x, there, target = _law_and_power(log_p, entropy, "entropy")
+    size = np.sum(there, axis=-1)
+    modes = np.sum(x == np.max(x, axis=-1, keepdims=True), axis=-1)
+    target, size, modes = np.broadcast_arrays(target, size, modes)
+    top, bottom = np.log(size), np.log(modes)
+    rounding = 8 * np.finfo(np.float64).eps * (1 + top) * size
+    outside = ~((bottom - rounding <= target) & (target <= top + rounding))
+    if np.any(outside):
         raise ValueError(
-            f"entropy: must lie in [{bottom:.6g}, {top:.6g}] for this law, got {entropy:.6g}"
+            f"entropy: must lie in [{bottom[outside][0]:.6g}, {top[outside][0]:.6g}] "
+            f"for this law, got {target[outside][0]:.6g}"
         )
-    if entropy >= top:
-        return 0.0
-    if bottom == top:
-        return 1.0
+    # Nothing to solve where the law is uniform (any a will do) and at the top.
+    still = (size == modes) | (target >= top)
+    goal = np.where(still, 0.5 * (top + bottom), target)
 
-    def excess(a: float) -> float:
-        return float(entropy_for_temperature(x, a)) - entropy
+    def excess(a: Float) -> tuple[Float, Float]:
+        value, slope = _entropy_and_slope(x, there, a)
+        return np.where(still, 0.0, value - goal), slope
 
-    high = 1.0
-    while excess(high) > 0:
-        high *= 2.0
-        if high > 1e12:
-            raise ValueError(f"entropy: {entropy:.6g} is reached only as the exponent grows to inf")
-    return float(brentq(excess, 0.0, high, xtol=1e-15, rtol=4 * np.finfo(np.float64).eps))
+    high = np.ones_like(top)
+    while np.any(beyond := excess(high)[0] > 0):
+        high = np.where(beyond, 2 * high, high)
+        if np.any(high > 1e12):
+            worst = target[beyond][0]
+            raise ValueError(f"entropy: {worst:.6g} is reached only as the exponent grows to inf")
+    root = decreasing_root(excess, np.zeros_like(top), high)
+    return np.where(target >= top, 0.0, np.where(size == modes, 1.0, root))
+
+
+def _entropy_and_slope(x: Float, there: NDArray[np.bool_], a: Float) -> tuple[Float, Float]:
+    """H(q_a) and its derivative -a Var(log p), (...,) each."""
+    finite = np.where(there, x, 0.0)
+    log_q = log_normalise(a[..., None] * finite, there)
+    q, log_q = np.exp(log_q), np.where(there, log_q, 0.0)
+    mean = np.sum(q * finite, axis=-1, keepdims=True)
+    return -np.sum(q * log_q, axis=-1), -a * np.sum(q * (finite - mean) ** 2, axis=-1)

@@ -63,7 +63,8 @@ def test_equal_lengths_are_uniform_whatever_the_reduction() -> None:
     ("name", "arguments"),
     [
         ("lengths", ([],)),
-        ("lengths", ([[1, 2]],)),
+        ("lengths", (7,)),
+        ("correctness", ([[1, 2], [3, 4]], "sum", [0.5] * 3)),
         ("lengths", ([0, 1],)),
         ("lengths", ([np.nan, 1],)),
         ("lengths", ([np.inf, 1],)),

@@ -176,7 +176,7 @@ BAD: list[tuple[str, Callable[[], object]]] = [
     ("log_p", lambda: optima.entropy_for_temperature(0.0, 1.0)),
     ("a", lambda: optima.tempered(LAW, np.inf)),
     ("a", lambda: optima.tempered(np.stack([LAW] * 3), [1.0, 2.0])),
-    ("log_p", lambda: optima.temperature_for_entropy(np.zeros((2, 2)), 1.0)),
+    ("entropy", lambda: optima.temperature_for_entropy(np.log([[0.5, 0.5]]), [0.6, 0.6])),
     ("entropy", lambda: optima.temperature_for_entropy(LAW, 0.7)),
     ("entropy", lambda: optima.temperature_for_entropy(LAW, -0.1)),
     ("entropy", lambda: optima.temperature_for_entropy(LAW, np.nan)),

@@ -211,7 +211,8 @@ def _library(claim: LengthLaw, budget: Budget) -> Outcome:
             ("sum", np.ones(size)),
         ]
         for reduction, weights in forms:
-            log_pi, lam = fixed_point(lengths, reduction, c)
+            log_pi, rate = fixed_point(lengths, reduction, c)
+            lam = float(rate)
             worst = max(worst, abs(math.expm1(log_sum(log_pi) - math.log(claim.total(c)))))
             worst = max(worst, float(np.abs(log_pi / weights + lam).max()) / (1 + abs(lam)))
             worst = max(worst, _spread_of_term(log_pi, lengths, reduction) / (1 + abs(lam)))
