@@ -175,7 +175,11 @@ def _random(claim: Tempering, budget: Budget) -> Outcome:
     from hypothesis import strategies as st
 
     from diffsmooth.theory import diversity
-    from diffsmooth.theory.optima import tempered
+    from diffsmooth.theory.optima import (
+        entropy_for_temperature,
+        temperature_for_entropy,
+        tempered,
+    )
     from diffsmooth.theory.verify import random
 
     library: dict[str, Callable[[tab.Array], Any]] = {
@@ -214,6 +218,12 @@ def _random(claim: Tempering, budget: Budget) -> Outcome:
         apart = float(np.exp(high.max()) - np.exp(low.max())) > 1e-9
         values.append(-1.0 if apart and diversity.majorises(low, high) else 0.0)
         values.append(-abs(float(diversity.renyi(low, 1.0)) - float(diversity.shannon(low))))
+        # Entropy as a function of the exponent, and back; the uniform law is a = 0.
+        entropy = float(entropy_for_temperature(log_b, a))
+        values.append(-abs(entropy - float(diversity.shannon(low))))
+        back = float(entropy_for_temperature(log_b, temperature_for_entropy(log_b, entropy)))
+        values.append(-abs(back - entropy))
+        values.append(-abs(temperature_for_entropy(log_b, float(np.log(len(log_b))))))
         # Near order 1 the plain formula loses the digits of 1/(1 - alpha).
         direct = tab.log_sum(1.01 * low) / (1 - 1.01)
         values.append(-abs(float(diversity.renyi(low, 1.01)) - direct) / 100)
