@@ -122,5 +122,7 @@ def _scatter(where: Int, weight: Float, shape: tuple[int, ...]) -> Float:
 
 def _add(table: Float, extra: Float, rows: Rows) -> None:
     """Add weights over whole vocabularies at the drawn nodes."""
-    copy = np.arange(len(table)).reshape(-1, 1, 1, 1, 1)
-    np.add.at(table, (copy, rows.seed[..., None], rows.prompt[..., None], rows.nodes), extra)
+    vocabulary = table.shape[-1]
+    index = (rows.where - rows.tokens)[..., None] + np.arange(vocabulary)
+    flat = np.bincount(index.reshape(-1), extra.reshape(-1), minlength=table.size)
+    table += flat.reshape(table.shape)

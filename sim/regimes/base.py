@@ -22,7 +22,7 @@ class Training:
     evenly spaced, the start included.
     """
 
-    steps: int = 80
+    steps: int = 64
     rate: float = 0.5
     group_size: int = 8
     epochs: int = 2

@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from diffsmooth.sim.cells import twin
 from diffsmooth.sim.dynamics import exact, natural
 from diffsmooth.sim.dynamics.draws import Randomness, draw
 from diffsmooth.sim.dynamics.sampled import Trainer
@@ -131,6 +132,20 @@ def test_equal_policies_draw_equal_answers():
         same = laboratory.run(name, [HEURISTICS[name].neutral]).measures
         for key, value in plain.items():
             np.testing.assert_array_equal(same[key], value, err_msg=f"{name} {key}")
+
+
+@pytest.mark.parametrize("name", HEURISTICS)
+def test_twins_do_the_same(name):
+    """What the map runs once for two heuristics is the same for both."""
+    laboratory = Laboratory(SMALL, range(3), training=Training(8, checkpoints=3))
+    other = twin(laboratory, name)
+    if other == name:
+        assert name not in ("psr", "token", "spread", "mean")
+        return
+    assert heuristic(name).strengths == heuristic(other).strengths
+    mine, theirs = laboratory.run(name).measures, laboratory.run(other).measures
+    for key, value in mine.items():
+        np.testing.assert_allclose(value, theirs[key], rtol=1e-9, atol=1e-12)
 
 
 def test_clipping_bounds_the_move():
