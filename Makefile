@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: setup demo test lint types unit notebooks atlas mutation setup-verl test-verl clean help
+.PHONY: setup demo test lint types unit notebooks atlas mutation setup-verl test-verl test-trl-oldest clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -70,6 +70,24 @@ $(VERL_STAMP): pyproject.toml constraints/verl.txt
 
 test-verl: $(VERL_STAMP)
 	RAY_AUTH_MODE=disabled $(VERL)/bin/pytest -q tests/llm/verl -W default --durations=3
+
+# The oldest TRL that the engine supports, over the packages of .venv.
+OLDEST := .venv-trl-oldest
+OLDEST_STAMP := $(OLDEST)/.installed
+
+$(OLDEST_STAMP): $(STAMP)
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -c "import sysconfig, pathlib; \
+	  pathlib.Path(sysconfig.get_path('purelib'), 'shared.pth').write_text( \
+	    'import site; site.addsitedir(' + repr('$(abspath $(VENV))' + \
+	    sysconfig.get_path('purelib').removeprefix('$(abspath $(OLDEST))')) + ')')"
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --no-deps trl==0.29.0
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check requests
+	@touch $@
+
+test-trl-oldest: $(OLDEST_STAMP)
+	$(OLDEST)/bin/python -c "import trl; assert trl.__version__ == '0.29.0', trl.__version__"
+	$(OLDEST)/bin/python -m pytest -q tests/llm/test_trl.py tests/llm/test_trl_pieces.py
 
 clean:
 	rm -rf build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
