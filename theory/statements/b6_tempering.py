@@ -223,7 +223,7 @@ def _random(claim: Tempering, budget: Budget) -> Outcome:
         values.append(-abs(entropy - float(diversity.shannon(low))))
         back = float(entropy_for_temperature(log_b, temperature_for_entropy(log_b, entropy)))
         values.append(-abs(back - entropy))
-        values.append(-abs(temperature_for_entropy(log_b, float(np.log(len(log_b))))))
+        values.append(-abs(float(temperature_for_entropy(log_b, float(np.log(len(log_b)))))))
         # Near order 1 the plain formula loses the digits of 1/(1 - alpha).
         direct = tab.log_sum(1.01 * low) / (1 - 1.01)
         values.append(-abs(float(diversity.renyi(low, 1.01)) - direct) / 100)
