@@ -116,7 +116,7 @@ def _bernstein(coefficients, x, work):
 @njit(inline="always")
 def _policy(theta, reward, coefficients, right, wrong, centred, group, rate, count, memory):
     size = theta.shape[0]
-    weight, advantage, log_probs, scratch, work = memory
+    weight, advantage, scratch, work = memory
     weight_bits, scratch_bits = weight.view(np.int64), scratch.view(np.int64)
     smooth = right != 0.0 or wrong != 0.0
     for _ in range(count):
@@ -128,20 +128,19 @@ def _policy(theta, reward, coefficients, right, wrong, centred, group, rate, cou
         push = _bernstein(coefficients, success, work)
         if smooth:
             shift = top + math.log(total)
-            for j in range(size):
-                log_probs[j] = theta[j] - shift
-            centre, share = 0.0, 1.0
+            centre, share = shift, 1.0
             if centred:
                 for j in range(size):
-                    advantage[j] = reward[j] * log_probs[j]
+                    advantage[j] = reward[j] * theta[j]
                 centre = _dot(weight, advantage) / mass
                 if group > 0:
                     miss = -math.expm1(group * math.log1p(-success)) if success < 1.0 else 1.0
                     share = 1.0 - miss / (group * success)
+            slope = share * right
             for j in range(size):
-                advantage[j] = reward[j] * (push + share * right * (log_probs[j] - centre)) + (
-                    1.0 - reward[j]
-                ) * (wrong * log_probs[j])
+                inside = push + slope * (theta[j] - centre)
+                outside = wrong * (theta[j] - shift)
+                advantage[j] = outside + reward[j] * (inside - outside)
             mean = _dot(weight, advantage) / total
             scale = rate / total
             for j in range(size):
@@ -155,7 +154,6 @@ def _policy(theta, reward, coefficients, right, wrong, centred, group, rate, cou
 @njit(inline="always")
 def _memory(size, degree):
     return (
-        np.empty(size),
         np.empty(size),
         np.empty(size),
         np.empty(size),
