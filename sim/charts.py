@@ -138,6 +138,8 @@ def phase(table: pa.Table, axes_names: tuple[str, str], title: str, path: Path) 
             ax.imshow(value, origin="lower", cmap="PuOr", vmin=-top, vmax=top, aspect="auto")
             ax.grid(visible=False)
             for i, j in np.ndindex(value.shape):
+                if np.isnan(value[i, j]):
+                    continue  # this combination was not run
                 dark = abs(value[i, j]) > 0.6 * top
                 ax.text(
                     j, i, f"{value[i, j]:+.3f}", ha="center", va="center", fontsize=7,
@@ -156,10 +158,14 @@ def _boundary(ax: Axes, said: np.ndarray) -> None:
     """The predicted boundary: a line between neighbouring boxes that B9 tells apart."""
     rows, cols = said.shape
     for i, j in np.ndindex(rows, cols):
-        if j + 1 < cols and (said[i, j] > 0) != (said[i, j + 1] > 0):
+        if j + 1 < cols and _differ(said[i, j], said[i, j + 1]):
             ax.plot([j + 0.5, j + 0.5], [i - 0.5, i + 0.5], color="black", lw=2.5)
-        if i + 1 < rows and (said[i, j] > 0) != (said[i + 1, j] > 0):
+        if i + 1 < rows and _differ(said[i, j], said[i + 1, j]):
             ax.plot([j - 0.5, j + 0.5], [i + 0.5, i + 0.5], color="black", lw=2.5)
+
+
+def _differ(a: Any, b: Any) -> bool:
+    return bool(np.isfinite(a) and np.isfinite(b) and (a > 0) != (b > 0))
 
 
 def simplex(table: pa.Table, labels: Mapping[str, str], path: Path) -> Path:

@@ -27,7 +27,8 @@ QUESTIONS = {
     "B9": "entropy bonus or penalty, at the KL-regularised optimum",
     "B9 training": "entropy bonus or penalty, in training at matched KL (B9 claims nothing here)",
     "C5": "does centred smoothing of a strength hold H(q) up",
-    "C5 literal": "does literal smoothing slow the fall of H(q)",
+    "C5 literal": "does literal smoothing slow the fall of H(q) (C5 speaks of the first instant, "
+    "this is the first part of training)",
     "E3": "which part wins, across prompts or within",
 }
 
