@@ -402,7 +402,9 @@ def figure(out: Path, path: Path | None = None) -> Path:
         for i, arm in enumerate(arms):
             steps, values = spread(rows, arm, name)
             colour = "black" if i == 0 else colours(0.15 + 0.7 * i / max(1, len(arms) - 1))
-            axis.plot(steps, values.mean(axis=0), color=colour, label=arm, lw=1.6)
+            # Dashes tell the arms apart in black and white too.
+            dashes = ("-", "--", "-.", ":")[i % 4]
+            axis.plot(steps, values.mean(axis=0), dashes, color=colour, label=arm, lw=1.8)
             axis.fill_between(
                 steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, lw=0
             )
