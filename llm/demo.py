@@ -194,7 +194,9 @@ def _collapse(out: Path) -> list[str]:
             "one per remedy: an illustration; the atlas compares them at equal tuning budget.",
         ),
         page.table(["at the end", *shown], rows),
-        page.command("diffsmooth simulate bandit"),
+        page.command(
+            "diffsmooth demo --out out      # this figure\ndiffsmooth simulate bandit     # the regime, with your choice of remedies"
+        ),
     ]
 
 
