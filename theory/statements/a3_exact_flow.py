@@ -218,14 +218,77 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         slack = tolerance + rounding
         return -max(error, shifts, other) / slack, 1.0
 
-    return random.for_all(
-        st.tuples(logit_bases(width=2.0), st.floats(0.05, 4.0)),
-        margin,
-        budget,
-        "library flow (in units of the error bound)",
-        show=lambda t: f"{t[0]}, t = {t[1]:.4g}",
-        examples=400 if budget.deep else 40,
+    return together(
+        lambda: random.for_all(
+            st.tuples(logit_bases(width=2.0), st.floats(0.05, 4.0)),
+            margin,
+            budget,
+            "library flow (in units of the error bound)",
+            show=lambda t: f"{t[0]}, t = {t[1]:.4g}",
+            examples=400 if budget.deep else 40,
+        ),
+        lambda: random.for_all(
+            st.tuples(st.integers(0, 10**6), st.integers(3, 6), st.floats(-3.0, 12.0)),
+            lambda t: _late(claim, *t),
+            budget,
+            "batches with different correct sets, at any time",
+            show=lambda t: f"seed {t[0]}, K = {t[1]}, t = 10^{t[2]:.4g}",
+            examples=200 if budget.deep else 25,
+        ),
+        lambda: random.for_all(
+            st.tuples(
+                st.floats(-10, 10), st.integers(1, 5), st.integers(1, 5), st.floats(-3.0, 12.0)
+            ),
+            lambda t: _tied(*t),
+            budget,
+            "the clock where q and f are uniform",
+            show=lambda t: f"logit C = {t[0]:.4g}, M = {t[1]}, N = {t[2]}, t = 10^{t[3]:.4g}",
+            examples=200 if budget.deep else 25,
+        ),
     )
+
+
+def _late(claim: Claim, seed: int, size: int, decades: float) -> tuple[float, float]:
+    """Every row of a batch is on its own orbit, however long the time (the clock apart)."""
+    import numpy as np
+
+    from diffsmooth.theory.flows import softmax_pg_flow
+    from diffsmooth.theory.policy import Policy
+
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(3, size)) * rng.choice([0.1, 1.0, 8.0])
+    masks = rng.random((3, size)) < 0.5
+    masks[:, 0], masks[:, 1] = (True, False, True), (False, True, False)
+    log_pi = softmax_pg_flow(Policy.from_logits(logits, masks), 10.0**decades).log_probs
+    theta = log_pi - log_pi.mean(axis=1, keepdims=True) + logits.mean(axis=1, keepdims=True)
+    worst = 0.0
+    for start, now, mask in zip(logits, theta, masks, strict=True):
+        rounding = 64 * EPS * (2 * (1 + float(np.abs(now).max() + np.abs(start).max())) + size)
+        shifts = _spread(claim.correct, start[mask], now[mask])
+        other = _spread(claim.incorrect, start[~mask], now[~mask])
+        worst = max(worst, shifts / rounding, other / rounding)
+    return -worst, 1.0
+
+
+def _tied(logit: float, right: int, wrong: int, decades: float) -> tuple[float, float]:
+    """q and f stay uniform and z = logit C obeys z' = k C(1-C), k = 1/M + 1/N.
+
+    So e^z - e^{-z} + 2z grows by k t; its error is the quadrature's 1e-11 of k t and the rounding
+    of z.
+    """
+    import numpy as np
+
+    from diffsmooth.theory.flows import softmax_pg_flow
+    from diffsmooth.theory.policy import Policy
+
+    mask = np.arange(right + wrong) < right
+    q, f = (np.full(mask.size, -np.log(float(m))) for m in (right, wrong))
+    policy, t = Policy.from_parts(logit, q, f, mask), 10.0**decades
+    ends = np.array([float(p.logit_C) for p in (policy, softmax_pg_flow(policy, t))])
+    grown = np.diff(2 * np.sinh(ends) + 2 * ends)[0]
+    target = (1 / right + 1 / wrong) * t
+    slopes = (2 * np.cosh(ends) + 2) * (1 + np.abs(ends))
+    return -abs(float(grown) - target), 1e-11 * target + 64 * EPS * float(slopes.sum())
 
 
 def _spread(inverse: Formula, start: Any, theta: Any) -> float:
