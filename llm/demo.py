@@ -195,7 +195,8 @@ def _collapse(out: Path) -> list[str]:
         ),
         page.table(["at the end", *shown], rows),
         page.command(
-            "diffsmooth demo --out out      # this figure\ndiffsmooth simulate bandit     # the regime, with your choice of remedies"
+            "diffsmooth demo --out out      # this figure\n"
+            "diffsmooth simulate bandit     # its regime, with the remedies of your choice"
         ),
     ]
 
