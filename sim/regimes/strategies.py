@@ -36,7 +36,7 @@ class Strategies(Regime):
     concentration: float = 4.0
     shift: float = 0.5
     skew: float = 1.0
-    prompts: int = 16
+    prompts: int = 12
     noise: float = 0.3
 
     name: ClassVar[str] = "strategies"
