@@ -89,6 +89,9 @@ def segment_sum(xp: Any, x: Array, labels: Array, size: int) -> Array:
     """Sum of the rows of ``x`` (B, ...) by label (B,) in [0, size): shape (size, ...)."""
     if is_torch(x):
         return x.new_zeros((size, *x.shape[1:])).index_add(0, labels, x)
+    if x.ndim == 1 and x.dtype == np.float64:
+        # The same additions in the same order as add.at, several times faster.
+        return np.bincount(labels, weights=x, minlength=size)
     out = np.zeros((size, *x.shape[1:]), dtype=x.dtype)
     np.add.at(out, labels, x)
     return out
