@@ -284,11 +284,13 @@ def _tied(logit: float, right: int, wrong: int, decades: float) -> tuple[float, 
     mask = np.arange(right + wrong) < right
     q, f = (np.full(mask.size, -np.log(float(m))) for m in (right, wrong))
     policy, t = Policy.from_parts(logit, q, f, mask), 10.0**decades
-    ends = np.array([float(p.logit_C) for p in (policy, softmax_pg_flow(policy, t))])
-    grown = np.diff(2 * np.sinh(ends) + 2 * ends)[0]
-    target = (1 / right + 1 / wrong) * t
-    slopes = (2 * np.cosh(ends) + 2) * (1 + np.abs(ends))
-    return -abs(float(grown) - target), 1e-11 * target + 64 * EPS * float(slopes.sum())
+    path = softmax_pg_flow(policy, [t / 3, t])
+    start, ends = float(policy.logit_C), path.logit_C
+    grown = 2 * np.sinh(ends) + 2 * ends - (2 * np.sinh(start) + 2 * start)
+    target = (1 / right + 1 / wrong) * np.array([t / 3, t])
+    slopes = [(2 * np.cosh(z) + 2) * (1 + np.abs(z)) for z in (start, ends)]
+    slack = 1e-11 * target + 64 * EPS * (slopes[0] + slopes[1])
+    return -float(np.max(np.abs(grown - target) / slack)), 1.0
 
 
 def _spread(inverse: Formula, start: Any, theta: Any) -> float:
