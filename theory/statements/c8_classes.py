@@ -301,7 +301,8 @@ def _rule(claim: Quotient, budget: Budget) -> Outcome:
         ):
             worst = max(worst, float(np.abs(found[own] - mass).max()), abs(found.sum() - 1))
         worst = max(worst, _two_prompts(rule, batch))
-        share, n = float(mass[0]), int(sum(weighted.counts[: weighted.successes]))
+        # One class holds all: its share may be an ulp above 1.
+        share, n = min(float(mass[0]), 1.0), int(sum(weighted.counts[: weighted.successes]))
         bias = float(log_share_bias(share, n))
         worst = max(
             worst,
