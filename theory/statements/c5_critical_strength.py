@@ -257,7 +257,7 @@ _FORMS: tuple[Form, ...] = ("centred", "literal", "advantage-centred", "advantag
 
 def _library(claim: Thresholds, budget: Budget) -> Outcome:
     """critical_strength against the formula, and the rules at that strength: dH/dt = 0 there."""
-    from diffsmooth.theory.critical import critical_strength
+    from diffsmooth.theory.critical import critical_strength, entropy_rate
     from diffsmooth.theory.policy import Policy
     from diffsmooth.theory.rules import GRPO, DrGRPO, Smoothed, SmoothingTerm
     from diffsmooth.theory.verify import random
@@ -271,6 +271,11 @@ def _library(claim: Thresholds, budget: Budget) -> Outcome:
             point, k1_error, e_error = _point(log_q, log_c, form.startswith("advantage"))
             bracket = claim.centred(point) if "centred" in form else claim.literal(point)
             slack = e_error + (1 + point.surprisal) * k1_error
+            for g in (0.0, 0.75):
+                rate = point.c * (g * bracket - float(claim.sharpening(point)))
+                size = g * slack + point.a * k1_error + 64 * EPS * (g + point.a) * (1 + point.e)
+                miss = abs(float(entropy_rate(policy, g, form)) - rate)
+                worst = max(worst, miss / (16 * point.c * size))
             found = float(critical_strength(policy, form=form))
             if len(set(weighted.counts[: weighted.successes])) == 1:
                 # q uniform: K1/E has the limit 1, by the bounds on g*/(1-C).

@@ -268,7 +268,12 @@ def _rule(claim: Quotient, budget: Budget) -> Outcome:
     """The quotient rule on exactly weighted groups: class log-odds and wordings; the library."""
     from hypothesis import strategies as st
 
-    from diffsmooth.theory.classes import class_log_masses, log_share_bias
+    from diffsmooth.theory.classes import (
+        class_log_masses,
+        equalised,
+        harmonic_share_bias,
+        log_share_bias,
+    )
     from diffsmooth.theory.rules import DrGRPO, Smoothed, SmoothingTerm
     from diffsmooth.theory.verify import random
 
@@ -303,6 +308,12 @@ def _rule(claim: Quotient, budget: Budget) -> Outcome:
         worst = max(worst, _two_prompts(rule, batch))
         # One class holds all: its share may be an ulp above 1.
         share, n = min(float(mass[0]), 1.0), int(sum(weighted.counts[: weighted.successes]))
+        # Quotient smoothing raises class masses to a power and leaves each class's law alone.
+        flat = equalised(np.log(q), ids, 0.5)
+        tempered = mass**0.5 / sum(float(mass[ids == c][0]) ** 0.5 for c in set(ids.tolist()))
+        worst = max(worst, float(np.abs(np.exp(flat) - q / mass * tempered).max()))
+        tail = -math.log(share) - sum((1 - share) ** i / i for i in range(1, n))
+        worst = max(worst, abs(float(harmonic_share_bias(share, n)) - tail))
         bias = float(log_share_bias(share, n))
         worst = max(
             worst,

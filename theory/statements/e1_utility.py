@@ -358,6 +358,8 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
     from hypothesis import strategies as st
 
     from diffsmooth.theory import utilities
+    from diffsmooth.theory.gradients import reward_only_gradient
+    from diffsmooth.theory.policy import Policy
     from diffsmooth.theory.verify import random
 
     nodes, node_weights = np.polynomial.legendre.leggauss(8)
@@ -395,6 +397,15 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
             "curvature": bound * (1 + (abs(second / first) if first else inf))
         }
         checks = [-abs(float(a) - float(b)) / bounds[key] for key, (a, b) in library.items()]
+        # The same polynomial in powers of C, exactly.
+        exact_gaps, exact_c = [Fraction(x) for x in gaps], Fraction(c)
+        powers = utilities.power_basis(exact_gaps)
+        direct = sum(x * exact_c**m for m, x in enumerate(powers))
+        checks.append(0.0 if direct == utilities.bernstein(exact_gaps, exact_c) else -inf)
+        # Two trajectories: grad C is C(1-C) along the correct one's logit.
+        policy = Policy.from_probs([c, 1 - c], [True, False])
+        moved = float(reward_only_gradient(policy, rule, size)[0])
+        checks.append(-abs(moved - first * c * (1 - c)) / bound)
         # A single answer: u' is constant.
         single = utilities.utility_second_derivative(rules()["vanilla"], c, 1)
         checks.append(-abs(float(single)) / EPS)
