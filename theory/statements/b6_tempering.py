@@ -227,6 +227,10 @@ def _random(claim: Tempering, budget: Budget) -> Outcome:
         # Near order 1 the plain formula loses the digits of 1/(1 - alpha).
         direct = tab.log_sum(1.01 * low) / (1 - 1.01)
         values.append(-abs(float(diversity.renyi(low, 1.01)) - direct) / 100)
+        # H - (alpha - 1) Var/2; the next term is below 1e-18 times 100^3.
+        centred = low + entropy
+        close = entropy - 0.5e-9 * float(np.exp(low) @ centred**2)
+        values.append(-abs(float(diversity.renyi(low, 1 + 1e-9)) - close))
         # Derivatives: 1/sum q^2 <= M and D_5 <= 5 q multiply the error of a log-mass by <= 2 M + 5.
         size = len(log_b)
         spread = float(np.ptp(log_b) * (a + step) + np.log(size))

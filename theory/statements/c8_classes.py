@@ -312,6 +312,10 @@ def _rule(claim: Quotient, budget: Budget) -> Outcome:
         flat = equalised(np.log(q), ids, 0.5)
         tempered = mass**0.5 / sum(float(mass[ids == c][0]) ** 0.5 for c in set(ids.tolist()))
         worst = max(worst, float(np.abs(np.exp(flat) - q / mass * tempered).max()))
+        # A wording without mass stays without; ids number as many classes as there are.
+        wider = equalised(np.append(np.log(q), -np.inf), np.append(ids, 0), 0.5)
+        if wider[-1] != -np.inf or class_log_masses(np.log(q), ids).size != len(set(ids.tolist())):
+            worst = math.inf
         tail = -math.log(share) - sum((1 - share) ** i / i for i in range(1, n))
         worst = max(worst, abs(float(harmonic_share_bias(share, n)) - tail))
         bias = float(log_share_bias(share, n))
