@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.models import Tabular
+from diffsmooth.sim.dynamics.models import Bool, Float, Tabular
 from diffsmooth.sim.environment import Environment
 from diffsmooth.sim.regimes.base import Regime
 from diffsmooth.sim.regimes.laws import logit, surviving, two_part_law
@@ -57,20 +57,31 @@ class Bandit(Regime):
         return ("solutions", "correctness")
 
     def draw(self, rng: np.random.Generator) -> Environment:
+        base, correct = self.laws(rng)
+        return self.problems(rng, base, correct, correct.astype(np.float64))
+
+    def laws(self, rng: np.random.Generator) -> tuple[Float, Bool]:
+        """(base log-probs, correct), each (P, K)."""
         size = self.solutions + self.incorrect
         shape = (self.prompts, size)
         correct = np.broadcast_to(np.arange(size) < self.solutions, shape).copy()
         weights = self.skew * rng.standard_normal(shape)
         odds = logit(self.correctness) + self.spread * rng.standard_normal(self.prompts)
-        base = two_part_law(weights, correct, odds)
-        classes = np.broadcast_to(np.arange(size), shape).copy()
+        return two_part_law(weights, correct, odds), correct
+
+    def problems(
+        self, rng: np.random.Generator, base: Float, correct: Bool, verified: Float
+    ) -> Environment:
+        """The problem set on these laws, with a verifier's chances (P, K) to accept."""
+        classes = np.broadcast_to(np.arange(base.shape[1]), base.shape).copy()
+        everyone = np.ones(self.prompts, dtype=np.bool_)
         return Environment(
             model=Tabular(base[None]),
             correct=correct[None],
             test_correct=surviving(rng, correct, classes, self.survive)[None],
-            verified=correct[None].astype(np.float64),
+            verified=verified[None],
             classes=classes[None],
-            lengths=np.ones(size, dtype=np.int64),
-            train=np.ones(self.prompts, dtype=np.bool_),
-            test=np.ones(self.prompts, dtype=np.bool_),
+            lengths=np.ones(base.shape[1], dtype=np.int64),
+            train=everyone,
+            test=everyone,
         )

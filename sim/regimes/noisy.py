@@ -7,19 +7,22 @@ kept); fresh ones are drawn anew.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from itertools import product
 from typing import ClassVar
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.models import Bool, Tabular
+from diffsmooth.sim.dynamics.models import Bool
 from diffsmooth.sim.environment import Environment
+from diffsmooth.sim.regimes.bandit import Bandit
 from diffsmooth.sim.regimes.base import Regime
-from diffsmooth.sim.regimes.laws import logit, surviving, two_part_law
+
+#: The bandit's parameters in the order in which ``repr`` names them: streams are keyed by it.
+_NAMED = ("correctness", "solutions", "incorrect", "skew", "prompts", "spread", "survive")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Noisy(Regime):
     """A bandit whose verifier accepts a wrong answer with chance ``false_positive`` and rejects a
     correct one with chance ``false_negative``; measures know the truth."""
@@ -27,53 +30,37 @@ class Noisy(Regime):
     false_positive: float = 0.1
     false_negative: float = 0.1
     fixed: bool = True
-    correctness: float = 0.2
-    solutions: int = 8
-    incorrect: int = 16
-    skew: float = 1.0
-    prompts: int = 8
-    spread: float = 0.5
-    survive: float = 0.5
+    bandit: Bandit = field(default_factory=Bandit)
 
     name: ClassVar[str] = "noisy"
     primary: ClassVar[str] = "test_pass@16"
     question: ClassVar[str] = "who trusts a bad verifier?"
 
     def __post_init__(self) -> None:
-        for field in ("false_positive", "false_negative"):
-            if not 0 <= getattr(self, field) < 1:
-                raise ValueError(f"{field}: must lie in [0, 1), got {getattr(self, field)}")
-        logit(self.correctness)
+        for name in ("false_positive", "false_negative"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}: must lie in [0, 1), got {getattr(self, name)}")
+
+    def __repr__(self) -> str:
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "bandit"}
+        flat = own | {name: getattr(self.bandit, name) for name in _NAMED}
+        return f"Noisy({', '.join(f'{name}={value!r}' for name, value in flat.items())})"
 
     @classmethod
     def sweep(cls) -> Sequence[Noisy]:
         grid = product((0.0, 0.05, 0.2), (0.0, 0.1, 0.4), (True, False), (0.05, 0.2, 0.5))
-        return [cls(*cell) for cell in grid]
+        return [cls(*verifier, Bandit(correctness=p)) for *verifier, p in grid]
 
     @property
     def axes(self) -> tuple[str, str]:
         return ("false_positive", "false_negative")
 
     def draw(self, rng: np.random.Generator) -> Environment:
-        size = self.solutions + self.incorrect
-        shape = (self.prompts, size)
-        correct = np.broadcast_to(np.arange(size) < self.solutions, shape).copy()
-        weights = self.skew * rng.standard_normal(shape)
-        odds = logit(self.correctness) + self.spread * rng.standard_normal(self.prompts)
+        base, correct = self.bandit.laws(rng)
         chance = np.where(correct, 1.0 - self.false_negative, self.false_positive)
-        looked = self._looks(rng.random(shape), chance, correct)
-        classes = np.broadcast_to(np.arange(size), shape).copy()
-        everyone = np.ones(self.prompts, dtype=np.bool_)
-        return Environment(
-            model=Tabular(two_part_law(weights, correct, odds)[None]),
-            correct=correct[None],
-            test_correct=surviving(rng, correct, classes, self.survive)[None],
-            verified=(looked.astype(np.float64) if self.fixed else chance)[None],
-            classes=classes[None],
-            lengths=np.ones(size, dtype=np.int64),
-            train=everyone,
-            test=everyone,
-        )
+        looked = self._looks(rng.random(correct.shape), chance, correct)
+        verified = looked.astype(np.float64) if self.fixed else chance
+        return self.bandit.problems(rng, base, correct, verified)
 
     @staticmethod
     def _looks(uniforms: np.ndarray, chance: np.ndarray, correct: Bool) -> Bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -45,8 +47,9 @@ def test_base_policies_are_laws_with_both_kinds(identity):
 
 @pytest.mark.parametrize("name", ["bandit", "multiplicity", "tree", "countdown", "noisy"])
 def test_base_correctness_is_as_stated(name):
-    kind = REGIMES[name]
-    e = kind(correctness=0.3, spread=0.0).environment(range(3))
+    stated = {"correctness": 0.3, "spread": 0.0}
+    kind = Noisy(bandit=Bandit(**stated)) if name == "noisy" else REGIMES[name](**stated)
+    e = kind.environment(range(3))
     np.testing.assert_allclose(success(e, e.base[None]), 0.3, atol=1e-12)
 
 
@@ -105,6 +108,19 @@ def test_fixed_and_fresh_verifiers():
     assert (fixed.verified.astype(bool) != fixed.correct).mean() > 0.1
     clean = Noisy(0.0, 0.0).environment(range(2))
     np.testing.assert_array_equal(clean.verified.astype(bool), clean.correct)
+
+
+def test_a_noisy_bandit_s_streams_are_keyed_by_flat_parameters():
+    """The key of a cell's random numbers: another text would be other problems."""
+    assert repr(Noisy(0.05, 0.1, False, Bandit(correctness=0.5))) == (
+        "Noisy(false_positive=0.05, false_negative=0.1, fixed=False, correctness=0.5, "
+        "solutions=8, incorrect=16, skew=1.0, prompts=8, spread=0.5, survive=0.5)"
+    )
+    parameters = {f.name for f in dataclasses.fields(Bandit)}
+    assert all(f"{name}=" in repr(Noisy()) for name in parameters)
+    clean = Noisy(0.0, 0.0).draw(np.random.default_rng(0))
+    plain = Bandit().draw(np.random.default_rng(0))
+    np.testing.assert_array_equal(clean.base, plain.base)
 
 
 def test_bad_parameters_are_named():
