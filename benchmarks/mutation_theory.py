@@ -9,9 +9,16 @@ It is *killed* when a statement turns red under the default budget.  Validation 
 are not mutated: the statements speak about the mathematics.
 
 The working tree is only read: it is copied once, and the mutated source exists in memory only,
-in a forked process a mutant.  A first run records which functions each statement executes, so that
-a mutant is judged by those statements alone and a function that none executes is *uncovered*.
-Finished mutants are kept in the CSV: the same command continues an interrupted run.
+in a forked process a mutant.  A first run records which functions each task executes (a task is one
+method of a statement, or one wrong claim that its methods must refute), so that a mutant is judged
+by those tasks alone, the fastest first, and a function that none executes is *uncovered*.  That
+leaves nothing out: a task that never enters the function cannot tell it from another.  Every task
+is recorded in a process of its own, forked after the statement's import: no cache is warm that
+could hide a call, and what the import itself executes counts for all tasks of the statement.
+
+Finished mutants are kept in the CSV: the same command continues an interrupted run, and with
+``--again`` it judges anew those that no statement had noticed.  The recorded tasks are kept beside
+it until a file that the statement loads changes.
 
 Writes the CSV (one row a mutant) and beside it a JSON summary with the score and the survivors.
 Survivors that ``mutation_equivalent.csv`` names, with the reason why they change no result, are not
@@ -112,6 +119,9 @@ class Config:
 
     targets: tuple[str, ...] = TARGETS
     """Files to mutate, as patterns below theory/."""
+
+    again: bool = False
+    """Judge anew the mutants of the CSV that were not killed."""
 
     equivalent: Path = Path(__file__).resolve().parent / "mutation_equivalent.csv"
     """Mutants known to change no result, each with the reason; they count as no error."""
@@ -307,62 +317,96 @@ def _enter(copy: Path) -> None:
         raise RuntimeError(f"diffsmooth.theory came from {found}, not from the copy")
 
 
-def _baseline(copy: Path, module: str) -> dict[str, Any]:
-    """Run one statement unharmed: is it green, how long, and which functions does it execute."""
-    called: set[tuple[str, int]] = set()
-    prefix = str((copy / "diffsmooth" / "theory").resolve())
+def _baseline(copy: Path, module: str, timeout: float) -> dict[str, Any]:
+    """Run one statement unharmed, task by task: which are green, how long, what they execute."""
 
-    def note(frame: Any, event: str, _: Any) -> None:
-        code = frame.f_code
-        if code.co_filename.startswith(prefix):
-            called.add((code.co_filename[len(prefix) + 1 :], code.co_firstlineno))
-
-    sys.settrace(note)
-    try:
+    def load() -> None:
         _enter(copy)
-        from diffsmooth.theory.verify import run
-        from diffsmooth.theory.verify.core import Budget
+        importlib.import_module(module)
 
-        statement = run.load(module)
-        start = time.perf_counter()
-        red = run.first_red(statement, Budget(shrink=False))
-        seconds = time.perf_counter() - start
-    finally:
-        sys.settrace(None)
+    _, called, modules = _record(copy, load)
+    from diffsmooth.theory.verify import run
+    from diffsmooth.theory.verify.core import Budget
+
+    statement = run.load(module)
+    asked = list(run.tasks_of(statement, "", Budget(shrink=False)))
+    calls = [Call((t.kind, t.index), _baseline_task, (copy, statement, t), timeout) for t in asked]
+    tasks = []
+    for (kind, index), state, value, _ in forked(calls, 1):
+        task: dict[str, Any] = {"seconds": 0.0, "called": [], "modules": []}
+        task = value if state == "ok" else task | {"red": f"{state}: {_last(value)}"}
+        modules |= set(task.pop("modules"))
+        task["called"] = sorted(called | {tuple(c) for c in task["called"]})
+        tasks.append({"kind": kind, "index": index, **task})
+    return {"id": statement.id, "module": module, "tasks": tasks, "files": sorted(modules)}
+
+
+def _baseline_task(copy: Path, statement: Any, task: Any) -> dict[str, Any]:
+    from diffsmooth.theory.verify import run
+    from diffsmooth.theory.verify.core import Budget
+
+    start = time.perf_counter()
+    result, called, modules = _record(
+        copy, lambda: run.execute(task, Budget(shrink=False), statement)
+    )
     return {
-        "id": statement.id,
-        "module": module,
-        "seconds": seconds,
-        "red": f"{red[0]}: {red[1].detail}" if red else None,
+        "seconds": round(time.perf_counter() - start, 4),
         "called": sorted(called),
+        "modules": sorted(modules),
+        "red": None if result.green else f"{result.name}: {result.detail}",
     }
 
 
-def _judge(copy: Path, replaced: tuple[str, str, str], modules: list[str]) -> dict[str, str] | None:
-    """The first red part of the statements under a mutated module, or ``None``."""
+def _record(copy: Path, function: Callable[[], Any]) -> tuple[Any, set[tuple[str, int]], set[str]]:
+    """The function's result, the functions of theory/ it entered, the files of theory/ loaded."""
+    theory = str((copy / "diffsmooth" / "theory").resolve()) + os.sep
+    codes = set()
+
+    def note(frame: Any, event: str, _: Any) -> None:
+        codes.add(frame.f_code)
+
+    sys.settrace(note)
+    try:
+        result = function()
+    finally:
+        sys.settrace(None)
+    called = {
+        (c.co_filename.removeprefix(theory), c.co_firstlineno)
+        for c in codes
+        if c.co_filename.startswith(theory)
+    }
+    files = [getattr(m, "__file__", None) or "" for m in list(sys.modules.values())]
+    return result, called, {f.removeprefix(theory) for f in files if f.startswith(theory)}
+
+
+def _judge(
+    copy: Path, replaced: tuple[str, str, str], asked: list[tuple[str, Any, int]]
+) -> dict[str, str] | None:
+    """The first red one of the tasks (module, kind, index) under a mutated module, or ``None``."""
     module, path, source = replaced
     sys.meta_path.insert(0, _Replace(module, Path(path), source))
-    loaded = []
+    statement = None
     try:
         _enter(copy)
         from diffsmooth.theory.verify import run
         from diffsmooth.theory.verify.core import Budget
 
-        budget = Budget(shrink=False)
-        loaded = [run.load(m) for m in modules]
-        for kind in ("method", "mutant"):  # the methods first: they kill most, and faster
-            for statement in loaded:
-                for task in run.tasks_of(statement, "", budget):
-                    if task.kind == kind:
-                        result = run.execute(task, budget, statement)
-                        if not result.green:
-                            by = f"{statement.id} {kind} {result.name}"
-                            return {"by": by, "detail": result.detail}
+        for name, kind, index in asked:
+            statement = None
+            statement = run.load(name)
+            task = run.Task(name, statement.id, kind, index)
+            result = run.execute(task, Budget(shrink=False), statement)
+            if not result.green:
+                return {"by": f"{statement.id} {kind} {result.name}", "detail": result.detail}
     except Exception as error:
         # The package or a statement no longer imports: verify stops, which nobody overlooks.
         line = traceback.format_exception_only(error)[-1].strip()
-        return {"by": "import" if not loaded else "runner", "detail": line}
+        return {"by": "runner" if statement else "import", "detail": line}
     return None
+
+
+def _last(value: Any) -> str:
+    return str(value).strip().splitlines()[-1]
 
 
 @dataclass(frozen=True)
@@ -439,32 +483,39 @@ def _copy(root: Path, to: Path) -> Path:
 
 
 def _baselines(config: Config, copy: Path) -> list[dict[str, Any]]:
-    """Baseline of every statement, kept beside the CSV for as long as theory/ does not change."""
+    """Baseline of every statement, kept beside the CSV until a file that it loads changes."""
     theory = copy / "diffsmooth" / "theory"
-    digest = hashlib.sha256()
-    for path in sorted(theory.rglob("*.py")):
-        digest.update(str(path.relative_to(theory)).encode() + path.read_bytes())
+    digests = {
+        str(path.relative_to(theory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(theory.rglob("*.py"))
+    }
     cache = config.out.with_suffix(".baseline.json")
-    if cache.is_file():
-        kept = json.loads(cache.read_text())
-        if kept["tree"] == digest.hexdigest():
-            return list(kept["statements"])
+    kept = {s["module"]: s for s in json.loads(cache.read_text())} if cache.is_file() else {}
     modules = [
         f"diffsmooth.theory.statements.{p.stem}"
         for p in sorted((theory / "statements").glob("*.py"))
         if p.stem != "template" and not p.stem.startswith("_")
     ]
-    found = []
-    calls = [Call(m, _baseline, (copy, m), 4 * config.timeout) for m in modules]
+    fresh = [m for m in modules if m in kept and _unchanged(kept[m]["files"], digests)]
+    found = {m: kept[m] for m in fresh}
+    limit = config.timeout
+    calls = [Call(m, _baseline, (copy, m, limit), 40 * limit) for m in modules if m not in fresh]
     for module, kind, value, _ in forked(calls, config.jobs):
-        reason = f"{kind}: {str(value).strip().splitlines()[-1]}"
-        broken = {"id": module, "module": module, "red": reason, "called": []}
-        statement = value if kind == "ok" else broken
-        if statement["red"]:
-            print(f"left out, red without any error: {statement['id']}: {statement['red']}")
-        found.append(statement)
-    cache.write_text(json.dumps({"tree": digest.hexdigest(), "statements": found}))
-    return found
+        if kind != "ok":
+            print(f"left out, it does not run: {module}: {kind}: {_last(value)}")
+            continue
+        value["files"] = {f: digests[f] for f in value["files"]}
+        found[module] = value
+        cache.write_text(json.dumps(list(found.values())))
+    for statement in found.values():
+        for task in statement["tasks"]:
+            if task["red"]:
+                print(f"left out, red without any error: {statement['id']} {task['red']}")
+    return list(found.values())
+
+
+def _unchanged(files: dict[str, str], digests: dict[str, str]) -> bool:
+    return all(digests.get(name) == digest for name, digest in files.items())
 
 
 def run(config: Config) -> int:
@@ -488,9 +539,11 @@ def run(config: Config) -> int:
             picked = random.Random(config.seed).sample(range(in_all), config.max_mutants)
             mutants = [mutants[i] for i in sorted(picked)]
         _warm()
-        statements = [s for s in _baselines(config, copy) if not s["red"]]
+        statements = _baselines(config, copy)
         keys = {key_of(m, sources[m.file]): m for m in mutants}
         rows = {r.key: r for r in _read(config.out) if r.key in keys}
+        if config.again:
+            rows = {k: r for k, r in rows.items() if r.outcome == "killed"}
         todo = [(k, m) for k, m in keys.items() if k not in rows]
         print(f"{len(keys)} of {in_all} mutants, {len(rows)} known, {len(statements)} statements")
 
@@ -508,13 +561,15 @@ def _judged(
     statements: Sequence[dict[str, Any]],
     config: Config,
 ) -> Iterator[Row]:
-    """Judge each mutant by the statements that execute its function, the fastest first."""
+    """Judge each mutant by the tasks that execute its function, the fastest first."""
     calls = []
     for key, mutant in todo:
         where = [mutant.file, mutant.first_line]
         judges = sorted(
-            (s for s in statements if any(list(c) == where for c in s["called"])),
-            key=lambda s: s["seconds"],
+            (t["seconds"], s["id"], s["module"], t["kind"], t["index"])
+            for s in statements
+            for t in s["tasks"]
+            if not t["red"] and any(list(c) == where for c in t["called"])
         )
         if not judges:
             yield _row(key, mutant, "uncovered")
@@ -523,8 +578,8 @@ def _judged(
         path = str(copy / "diffsmooth" / "theory" / mutant.file)
         edited = mutate(sources[mutant.file], mutant.site)
         replaced = (f"diffsmooth.theory.{stem}", path, edited)
-        arguments = (copy, replaced, [s["module"] for s in judges])
-        asked = " ".join(s["id"] for s in judges)
+        arguments = (copy, replaced, [j[2:] for j in judges])
+        asked = " ".join(dict.fromkeys(j[1] for j in judges))
         calls.append(Call((key, mutant, asked), _judge, arguments, config.timeout))
     for (key, mutant, asked), kind, value, seconds in forked(calls, config.jobs):
         if kind == "ok" and value is None:
@@ -534,8 +589,7 @@ def _judged(
         elif kind == "timeout":
             yield _row(key, mutant, "timeout", asked, seconds=seconds)
         else:
-            last = str(value).strip().splitlines()[-1]
-            yield _row(key, mutant, "killed", "process", detail=last, seconds=seconds)
+            yield _row(key, mutant, "killed", "process", detail=_last(value), seconds=seconds)
 
 
 def _row(

@@ -289,17 +289,6 @@ def run_statement(statement: Statement[Any], budget: Budget | None = None) -> St
     return _assemble(statement, {t: execute(t, budget, statement) for t in tasks})
 
 
-def first_red(
-    statement: Statement[Any], budget: Budget
-) -> tuple[str, MethodResult | MutantResult] | None:
-    """The first part that is red and what it found, or ``None``; stops there."""
-    for task in tasks_of(statement, "", budget):
-        result = execute(task, budget, statement)
-        if not result.green:
-            return f"{task.kind} {result.name}", result
-    return None
-
-
 def verify(
     ids: Sequence[str] = (),
     budget: Budget | None = None,

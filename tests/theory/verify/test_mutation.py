@@ -91,13 +91,35 @@ def unused(x):
 
 def decoration(x):
     return 3 * x
+
+
+def imported(x):
+    return x / 2
+
+
+def remembered(x):
+    return x + 4
 """
 
 CHECK = """
+from functools import lru_cache
+
+from diffsmooth.theory.tiny import imported, remembered
+
+AT_IMPORT = imported(6)
+
+
+@lru_cache
+def from_cache() -> int:
+    return remembered(3)
+
+
 def check_exact(claim: Claim, budget: Budget) -> Outcome:
     from diffsmooth.theory.tiny import decoration, double
 
     decoration(2)
+    if from_cache() != 7:
+        return exact.identity(lambda x: x, [{"x": from_cache()}], "remembered")
     return exact.identity(lambda x: double(x) - 2 * x, [{"x": Fraction(3, 7)}], "doubling")
 
 
@@ -119,6 +141,9 @@ def project(tmp_path: Path) -> Path:
     head = "def check_exact(claim: Claim, budget: Budget) -> Outcome:\n"
     assert head in template
     text = template.replace(head, CHECK.lstrip())
+    head = "    q, assumptions = smt.lumps("
+    assert head in text
+    text = text.replace(head, f"    assert AT_IMPORT == 3 and from_cache() > 0\n{head}")
     text = text.replace('by=("exact", "smt", "random", "adversarial")', 'by="smt"')
     (theory / "statements" / "t0.py").write_text(text, encoding="utf-8")
     return tmp_path
@@ -139,19 +164,47 @@ def test_killed_survived_uncovered_and_resumed(project: Path, tmp_path: Path) ->
         ("unused", "constant"): "uncovered",
         ("decoration", "arithmetic"): "survived",
         ("decoration", "constant"): "survived",
+        ("imported", "arithmetic"): "killed",
+        ("imported", "constant"): "killed",
+        ("remembered", "arithmetic"): "killed",
+        ("remembered", "constant"): "killed",
     }
     assert rows["double", "arithmetic"]["by"] == "T0 method exact"
     assert "3/7" not in rows["double", "arithmetic"]["before"]
+    # Each task is recorded by itself: no cache that another one filled hides a call, and what the
+    # import executes counts for every task.
+    (recorded,) = json.loads(out.with_suffix(".baseline.json").read_text())
+    starts = {f: 1 + TINY[: TINY.index(f"def {f}(")].count("\n") for f in
+              ("double", "decoration", "imported", "remembered")}  # fmt: skip
+    executed = {
+        (task["kind"], task["index"]): {f for f, n in starts.items() if ["tiny.py", n] in
+                                        task["called"]}
+        for task in recorded["tasks"]
+    }  # fmt: skip
+    assert executed["method", 1] == set(starts)
+    assert executed["method", 2] == executed["mutant", 0] == {"imported", "remembered"}
+    assert executed["method", 3] == {"imported"}
+    assert len(executed) == 7
     summary = json.loads(out.with_suffix(".json").read_text())
-    assert (summary["killed"], summary["mutants"], summary["score"]) == (1, 5, 0.2)
+    assert (summary["killed"], summary["mutants"]) == (5, 9)
     assert len(summary["not_killed"]) == 4
     assert (project / "theory" / "tiny.py").read_bytes() == before
 
     kept = out.read_bytes()
-    again = subprocess.run([*command, "--goal", "0.2"], capture_output=True, text=True, check=False)
+    again = subprocess.run([*command, "--goal", "0.5"], capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
-    assert "5 known" in again.stdout
+    assert "9 known" in again.stdout
     assert out.read_bytes() == kept
+
+    # A stronger statement: only the survivors are judged anew, and one of them is noticed now.
+    statement = project / "theory" / "statements" / "t0.py"
+    text = statement.read_text(encoding="utf-8")
+    assert "    decoration(2)\n" in text
+    statement.write_text(text.replace("    decoration(2)\n", "    assert decoration(2) == 6\n"))
+    stronger = subprocess.run([*command, "--again"], capture_output=True, text=True, check=False)
+    assert "5 known" in stronger.stdout, stronger.stderr
+    summary = json.loads(out.with_suffix(".json").read_text())
+    assert (summary["killed"], summary["uncovered"], summary["mutants"]) == (7, 2, 9)
 
 
 def test_bad_input(tmp_path: Path, mutation: Any, capsys: pytest.CaptureFixture[str]) -> None:

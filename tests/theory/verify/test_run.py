@@ -146,15 +146,6 @@ class TestVerdicts:
         full = run.run_statement(both, Budget(deep=True))
         assert (len(full.methods), len(full.mutants), full.skipped) == (2, 3, 0)
 
-    def test_first_red_stops_at_the_first(self) -> None:
-        assert run.first_red(statement("proved"), Budget()) is None
-        base = statement("proved", "refuted", "proved")
-        methods = [*base.methods[:2], Method("exact", "a domain", raising)]
-        found = run.first_red(replace(base, methods=methods), Budget())
-        assert found is not None
-        assert found[0] == "method exact"
-        assert found[1].detail == "said so"
-
 
 class TestDiscovery:
     def test_adding_a_statement_is_adding_one_file(self, package: Callable[..., str]) -> None:
