@@ -62,7 +62,9 @@ def show(cell: Cell, table: list[Standing], primary: str) -> None:
     from rich.table import Table
 
     grid = Table(box=None, pad_edge=False, title=f"{cell.regime}: {primary} at matched pass@1")
-    for name in ("remedy", "strength", primary, f"- {REFERENCE}, 95 %", "P(better)"):
+    held_out = cell.seeds // 2
+    names = ("remedy", "strength", primary, REFERENCE, "difference, 95 %", "P(better)", "seeds")
+    for name in names:
         grid.add_column(name, justify="left" if name == "remedy" else "right")
     for s in table:
         d = s.difference
@@ -70,11 +72,13 @@ def show(cell: Cell, table: list[Standing], primary: str) -> None:
             s.heuristic,
             f"{s.strength:g}",
             f"{s.value:.3f}",
+            f"{s.reference:.3f}",
             f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]",
             f"{s.improvement:.2f}",
+            f"{s.seeds} of {held_out}",
         )
     missing = [n for n in cell.heuristics if n not in {s.heuristic for s in table}]
     console = Console()
     console.print(grid)
     if missing:
-        console.print(f"never reach the matched pass@1: {', '.join(missing)}")
+        console.print(f"reach the matched pass@1 too rarely: {', '.join(missing)}")

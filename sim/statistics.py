@@ -6,10 +6,11 @@ Seeds are shared, so that differences are paired.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.models import Float
+from diffsmooth.sim.dynamics.models import Float, Int
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,16 @@ def paired_difference(
         raise ValueError("treated: at least two seeds are needed for an interval")
     if np.isnan(difference).any():
         raise ValueError("treated, control: NaN; leave out seeds without a value in both")
-    rng = np.random.Generator(np.random.Philox(seed))
-    pick = rng.integers(len(difference), size=(resamples, len(difference)))
-    means = difference[pick].mean(axis=1)
+    means = difference[_resampled(len(difference), resamples, seed)].mean(axis=1)
     low, high = np.quantile(means, (0.025, 0.975))
     return Interval(float(difference.mean()), float(low), float(high))
+
+
+@lru_cache(maxsize=64)
+def _resampled(size: int, resamples: int, seed: int) -> Int:
+    """(resamples, size) indices: one table for all comparisons of that many seeds."""
+    rng = np.random.Generator(np.random.Philox(seed))
+    return rng.integers(size, size=(resamples, size))
 
 
 def interquartile_mean(values: Float) -> float:

@@ -49,7 +49,7 @@ class Noisy(Regime):
     @classmethod
     def sweep(cls) -> Sequence[Noisy]:
         grid = product((0.0, 0.05, 0.2), (0.0, 0.1, 0.4), (True, False), (0.05, 0.2, 0.5))
-        return [cls(*verifier, Bandit(correctness=p)) for *verifier, p in grid]
+        return [cls(plus, minus, kind, Bandit(correctness=p)) for plus, minus, kind, p in grid]
 
     @property
     def axes(self) -> tuple[str, str]:

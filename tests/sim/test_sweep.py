@@ -88,6 +88,31 @@ def test_standings_tune_on_even_and_compare_on_odd_seeds():
     assert table[1].difference.below
 
 
+def test_every_number_of_a_standing_is_about_the_same_seeds():
+    """A remedy that arrives on the easy seeds only must not look better than one that always does.
+
+    ``easy`` is below GRPO on every seed where it arrives; its plain mean there is the largest.
+    """
+    seeds = np.tile(np.arange(40), 3)
+    name = np.repeat(["grpo", "easy", "slow"], 40)
+    hard = seeds % 20 == 1  # two of the twenty odd seeds
+    grpo = np.where(hard, 0.1, 0.8)
+    value = np.where(name == "easy", np.where(hard, np.nan, 0.79), grpo)
+    value = np.where(name == "slow", grpo - 0.05, value)
+    runs = {"heuristic": name, "strength": np.ones(120), "seed": seeds, "at pass@1:x": value}
+    table = {s.heuristic: s for s in standings(runs, "x", "pass@1")}
+    assert list(table) == ["grpo", "easy", "slow"]
+    assert table["easy"].value > table["grpo"].value
+    assert (table["easy"].seeds, table["easy"].reached) == (18, 0.9)
+    assert (table["slow"].seeds, table["slow"].reached) == (20, 1.0)
+    for s in table.values():
+        assert s.difference.value == pytest.approx(s.value - s.reference, abs=1e-12)
+    # The margin over the next is paired too: on the 18 seeds where both arrive.
+    assert table["grpo"].margin.value == pytest.approx(0.01)
+    assert table["easy"].margin.value == pytest.approx(0.04)
+    assert table["slow"].margin is None
+
+
 def test_remedies_that_never_arrive_are_left_out():
     runs = {
         "heuristic": np.array(["grpo"] * 4 + ["psr"] * 4),
