@@ -70,6 +70,62 @@ LIMITS: dict[str, Formula] = {
 }
 
 
+#: u(C) as the group grows, u(0) = 0 (log C: u(1) = 0); f holds asin, sqrt, log: math or sympy.
+LIMIT_VALUES: dict[str, Formula] = {
+    "vanilla": lambda C, K, f: C,
+    "dr-grpo": lambda C, K, f: C,
+    "rloo": lambda C, K, f: C,
+    "psr": lambda C, K, f: C,
+    "nsr": lambda C, K, f: C,
+    "w-reinforce": lambda C, K, f: 11 * C / 10,
+    "grpo": lambda C, K, f: 2 * f.asin(f.sqrt(C)),
+    "f-grpo": lambda C, K, f: f.asin(f.sqrt(C)) + f.sqrt(C) * f.sqrt(1 - C),
+    "maxrl": lambda C, K, f: f.log(C),
+    "pkpo": lambda C, K, f: 1 - (1 - C) ** K,
+    "pass-at-k": lambda C, K, f: 2 * f.asin(f.sqrt(1 - (1 - C) ** K)) / K,
+}
+
+#: Rules whose utility is C up to a factor.
+_FLAT = ("vanilla", "dr-grpo", "rloo", "psr", "nsr", "w-reinforce")
+
+#: -u''/u' as the group grows.
+LIMIT_CURVATURES: dict[str, Formula] = {
+    **dict.fromkeys(_FLAT, lambda C, K: 0 * C),
+    "grpo": lambda C, K: (1 - 2 * C) / (2 * C * (1 - C)),
+    "f-grpo": lambda C, K: 1 / (2 * C * (1 - C)),
+    "maxrl": lambda C, K: 1 / C,
+    "pkpo": lambda C, K: (K - 1) / (1 - C),
+    "pass-at-k": lambda C, K: (K - 2 + K * (1 - C) ** K / (1 - (1 - C) ** K)) / (2 * (1 - C)),
+}
+
+#: u(C) for finite groups, u(0) = 0: the integrals of CLOSED.
+VALUES: dict[str, Formula] = {
+    "vanilla": lambda C, G, K: C,
+    "dr-grpo": lambda C, G, K: C * (G - 1) / G,
+    "rloo": lambda C, G, K: C,
+    "psr": lambda C, G, K: C,
+    "nsr": lambda C, G, K: C,
+    "w-reinforce": lambda C, G, K: C * 11 / 10,
+    "maxrl": lambda C, G, K: sum((1 - (1 - C) ** j) / j for j in range(1, G)),
+    "pkpo": lambda C, G, K: 1 - (1 - C) ** K,
+    "pkpo-none": lambda C, G, K: 1 - (1 - C) ** K,
+    "pkpo-loo": lambda C, G, K: 1 - (1 - C) ** K,
+}
+
+
+def _maxrl_curvature(C: Any, G: int, K: int) -> Any:
+    rest = [(1 - C) ** j for j in range(G - 1)]
+    return sum(j * rest[j - 1] for j in range(1, G - 1)) / sum(rest)
+
+
+#: -u''/u' for finite groups, where u is closed: the less u is curved, the nearer to vanilla.
+CURVATURES: dict[str, Formula] = {
+    **dict.fromkeys(_FLAT, lambda C, G, K: 0 * C),
+    "maxrl": _maxrl_curvature,
+    **dict.fromkeys(("pkpo", "pkpo-none", "pkpo-loo"), lambda C, G, K: (K - 1) / (1 - C)),
+}
+
+
 def _over(x: float, y: float) -> float:
     return x / y if y else 0.0
 

@@ -16,6 +16,7 @@ u'(C) = (1 - 1/G) E[A+(n) - A-(n)], n - 1 ~ Bin(G-2, C).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -26,7 +27,11 @@ from typing import TYPE_CHECKING, Any
 from diffsmooth.theory.statements._reward_only import (
     ADVANTAGES,
     CLOSED,
+    CURVATURES,
+    LIMIT_CURVATURES,
+    LIMIT_VALUES,
     LIMITS,
+    VALUES,
     WEIGHTS,
     Formula,
     rules,
@@ -52,16 +57,21 @@ def _marginal(plus: Formula, minus: Formula, G: int, C: Any) -> Any:
 class Claim:
     """marginal(plus, minus, G, C): u'(C) of a rule with those advantages; closed: u' rule by rule.
 
-    weights: (k/G) A+(k) of the rules whose advantages add up to 0; limits: u' for large groups;
-    advantages: (A+, A-) by definition.
+    values and curvatures: u and -u''/u' of the same rules; weights: (k/G) A+(k) of the rules whose
+    advantages add up to 0; limits, limit_values, limit_curvatures: u', u and -u''/u' for large
+    groups; advantages: (A+, A-) by definition.
     grpo_square(n, G), focal_square(n, G): squares of the coefficients of u' in its zero-sum form,
     up to a factor, for GRPO and F-GRPO; maxrl_step(m, G): the coefficient m >= 1 of MaxRL.
     """
 
     marginal: Formula = _marginal
     closed: Mapping[str, Formula] = field(default_factory=lambda: CLOSED)
+    values: Mapping[str, Formula] = field(default_factory=lambda: VALUES)
+    curvatures: Mapping[str, Formula] = field(default_factory=lambda: CURVATURES)
     weights: Mapping[str, Formula] = field(default_factory=lambda: WEIGHTS)
     limits: Mapping[str, Formula] = field(default_factory=lambda: LIMITS)
+    limit_values: Mapping[str, Formula] = field(default_factory=lambda: LIMIT_VALUES)
+    limit_curvatures: Mapping[str, Formula] = field(default_factory=lambda: LIMIT_CURVATURES)
     advantages: Mapping[str, Formula] = field(default_factory=lambda: ADVANTAGES)
     grpo_square: Formula = lambda n, G: 1 / (n * (G - n))
     maxrl_step: Formula = lambda m, G: G / (m + 1)
@@ -149,27 +159,24 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
         )
         symbols += [*ups, *downs]
     big_k = sp.Symbol("K", positive=True)
-    power = (1 - c) ** big_k
-    utilities = {
-        "GRPO, G to infinity": (2 * sp.asin(sp.sqrt(c)), claim.limits["grpo"](c, big_k)),
-        "F-GRPO, G to infinity": (
-            sp.asin(sp.sqrt(c)) + sp.sqrt(c) * sp.sqrt(1 - c),
-            claim.limits["f-grpo"](c, big_k),
-        ),
-        "MaxRL, G to infinity": (sp.log(c), claim.limits["maxrl"](c, big_k)),
-        "MaxRL, G = 6": (
-            sum((1 - (1 - c) ** j) / sp.Integer(j) for j in range(1, 6)),
-            claim.closed["maxrl"](c, 6, 1),
-        ),
-        "PKPO": (1 - power, claim.closed["pkpo"](c, 9, big_k)),
-    }
-    for name, (u, slope) in utilities.items():
-        steps[name] = sp.simplify(sp.diff(u, c) - slope)
-    # (2/k) arcsin sqrt x has the slope (x'/k)/sqrt(x (1-x)), x = pass@k: squares, to stay rational.
-    x_k = 1 - power
-    steps["Pass@k training, G to infinity"] = sp.simplify(
-        (sp.diff(x_k, c) / big_k) ** 2 / (x_k * power) - claim.limits["pass-at-k"](c, big_k) ** 2
-    )
+    # Large groups: u' is the derivative of u, and the curvature is that of log u'.
+    for name, slope_of in claim.limits.items():
+        slope = slope_of(c, big_k)
+        rise = sp.diff(claim.limit_values[name](c, big_k, sp), c)
+        bend = sp.diff(slope, c) / slope + claim.limit_curvatures[name](c, big_k)
+        if name == "pass-at-k":  # squares stay rational
+            rise, slope = rise**2, slope**2
+        steps[f"{name}, G to infinity: u"] = sp.simplify(rise - slope)
+        steps[f"{name}, G to infinity: -u''/u'"] = sp.simplify(bend)
+    # Finite groups, k symbolic where the rule has one.
+    for name, slope_of in claim.closed.items():
+        for group in (2, 6):
+            at = (c, sp.Integer(group), big_k)
+            slope, value = sp.sympify(slope_of(*at)), sp.sympify(claim.values[name](*at))
+            bend = sp.diff(slope, c) + slope * claim.curvatures[name](*at)
+            steps[f"{name}, G = {group}: u'"] = sp.simplify(sp.diff(value, c) - slope)
+            steps[f"{name}, G = {group}: u(0)"] = value.subs(c, 0)
+            steps[f"{name}, G = {group}: -u''/u'"] = sp.simplify(bend)
     return symbolic.zero(
         steps,
         [*dict.fromkeys([*symbols, big_k])],
@@ -182,6 +189,7 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
     """The rules on exact numbers: closed forms as polynomials in C, every group drawn."""
     import sympy as sp
 
+    from diffsmooth.theory import utilities
     from diffsmooth.theory.verify import exact
 
     def value(x: Any) -> Fraction:
@@ -203,6 +211,19 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
         return lambda: exact.polynomial_identity(
             residual, {"C": size}, f"{name}, G = {size}, k = {big_k}"
         )
+
+    def library(name: str, C: Fraction, size: int, big_k: int) -> list[Fraction]:
+        """The library's u, u' and curvature on Fractions, without any rounding."""
+        rule = rules(big_k, exact=True)[name]
+        tables = (
+            (utilities.utility, claim.values),
+            (utilities.utility_derivative, claim.closed),
+            (utilities.curvature, claim.curvatures),
+        )
+        return [
+            value(sp.sympify(function(rule, C, size))) - table[name](C, size, big_k)
+            for function, table in tables
+        ]
 
     def drawn(name: str, weights: tuple[int, ...], successes: int, size: int) -> list[Fraction]:
         """Expected group gradient over all groups, against u'(C) grad C."""
@@ -243,9 +264,16 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
         for name in CLOSED
         for w, s in (((3, 1, 2), 2), ((1, 4), 1))
     ]
+    points = [
+        {"name": name, "C": at, "size": size, "big_k": 2}
+        for name in CLOSED
+        for size in sizes
+        for at in (Fraction(1, 7), Fraction(1, 2), Fraction(5, 6))
+    ]
     whole = together(
         *(closed(name, size, 2) for name in CLOSED for size in sizes),
         closed("pkpo", 5, 3),
+        lambda: exact.identity(library, points, "u, u', -u''/u' of the library"),
         lambda: exact.identity(drawn, groups, "all groups"),
         lambda: exact.identity(squares, [{"size": g} for g in range(2, 8)], "coefficients"),
     )
@@ -253,7 +281,7 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
         return whole
     return Outcome(
         whole.verdict,
-        f"{len(CLOSED)} rules in closed form as polynomials in C; "
+        f"{len(CLOSED)} rules in closed form as polynomials in C, with u and -u''/u'; "
         "all groups of 3 drawn; GRPO's and F-GRPO's coefficients",
         0.0,
     )
@@ -383,12 +411,13 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
             for m in range(size - 1)
         )
         first = float(slope(c))
+        curved = float(utilities.curvature(rule, c, size))
         library = {
             "u": (utilities.utility(rule, c, size), area),
             "u'": (utilities.utility_derivative(rule, c, size), first),
             "u''": (utilities.utility_second_derivative(rule, c, size), second),
             # curvature * u' + u'' = 0, free of the division's conditioning
-            "curvature": (-utilities.curvature(rule, c, size) * first, second),
+            "curvature": (-curved * first, second) if first else (float(np.isnan(curved)), 1.0),
         }
         # Binomial weights: 2G roundings; sums of G terms up to (G - 1) largest gaps.
         bound = 32 * size * (size + 8) * EPS * largest * size
@@ -427,9 +456,22 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
             checks.append(-abs(first - mean / v) / (bound / v))
         if name in claim.limits:
             limit = float(claim.limits[name](c, big_k))
-            found = float(utilities.limit(name, big_k).derivative(c))
+            found = utilities.limit(name, big_k)
             # 1 - (1-C)^k is formed by a subtraction: relative error up to eps/(k C).
-            checks.append(-abs(found - limit) / (64 * (1 + big_k) * EPS * limit / (c * (1 - c))))
+            slack = 64 * (1 + big_k) * EPS
+            checks.append(
+                -abs(float(found.derivative(c)) - limit) / (slack * limit / (c * (1 - c)))
+            )
+            # u too: arcsin sqrt x magnifies the error of x = 1 - (1-C)^k by 1/sqrt(x (1-x)).
+            x = 1 - (1 - c) ** big_k
+            size_u = 1 + abs(math.log(c)) + (x * (1 - x)) ** -0.5
+            u = claim.limit_values[name](c, big_k, math)
+            checks.append(-abs(float(found.value(c)) - u) / (slack * size_u))
+            if name != "maxrl":
+                checks.append(-abs(float(found.value(0.0))) / EPS)
+        if name in claim.curvatures:
+            bend = float(claim.curvatures[name](c, size, big_k))
+            checks.append(-abs(curved - bend) / (bound * (1 + abs(bend)) / first))
         return min(checks), 1.0
 
     return random.for_all(
@@ -557,6 +599,36 @@ STATEMENT = Statement(
             "GRPO with large groups maximises arcsin sqrt C",
             replace(CLAIM, limits={**LIMITS, "grpo": lambda C, K: 1 / (2 * (C * (1 - C)) ** 0.5)}),
             by="random",
+        ),
+        Mutant(
+            "GRPO with large groups: u is half of what its slope says",
+            replace(
+                CLAIM,
+                limit_values={**LIMIT_VALUES, "grpo": lambda C, K, f: f.asin(f.sqrt(C))},
+            ),
+            by=("symbolic", "random"),
+        ),
+        Mutant(
+            "MaxRL is convex: it favours the prompts that are solved",
+            replace(
+                CLAIM,
+                curvatures={
+                    **CURVATURES,
+                    "maxrl": lambda C, G, K: -CURVATURES["maxrl"](C, G, K),
+                },
+            ),
+            by=("symbolic", "exact", "random"),
+        ),
+        Mutant(
+            "GRPO with large groups is as curved above C = 1/2 as below it",
+            replace(
+                CLAIM,
+                limit_curvatures={
+                    **LIMIT_CURVATURES,
+                    "grpo": lambda C, K: 1 / (2 * C * (1 - C)),
+                },
+            ),
+            by="symbolic",
         ),
         Mutant(
             "GRPO's utility is concave",
