@@ -11,7 +11,7 @@ from diffsmooth.theory.statements import _tabular as tab
 from diffsmooth.theory.statements._b7 import Dominance
 from diffsmooth.theory.statements._b7_map import measured
 from diffsmooth.theory.statements._steps import together
-from diffsmooth.theory.verify.core import Budget, Outcome
+from diffsmooth.theory.verify.core import Budget, Outcome, largest, least
 
 
 def compare(claim: Dominance, budget: Budget) -> Outcome:
@@ -63,7 +63,7 @@ def compare(claim: Dominance, budget: Budget) -> Outcome:
                 (coupled.logit_C, logit),
                 (kl(coupled, b) - kl(entropy, b), claim.coupled_extra(c, sharp, kl_f)),
             ]
-        error = max(float(np.max(np.abs(np.asarray(x) - np.asarray(z)))) for x, z in pairs)
+        error = largest(*(np.abs(np.asarray(x) - np.asarray(z)) for x, z in pairs))
         # (1 - a)/needed times needed differs from 1 - a by two roundings of a number <= 1.
         return -error, tab.rounding(len(log_b), 2 * base.spread + y)
 
@@ -95,7 +95,7 @@ def attack(claim: Dominance, budget: Budget) -> Outcome:
             c,
             tab.relative(tab.tempered(b_s, tempering), tab.tempered(b_s, 1.0)),
         ) + (1 - c) * tab.relative(tab.tempered(b_f, 1 + sharpening), tab.tempered(b_f, 1.0))
-        return float(min(c - float(example.literal_correctness), kl - float(example.literal_kl)))
+        return least(c - float(example.literal_correctness), kl - float(example.literal_kl))
 
     def criterion(x: tab.Array) -> float:
         """Where the claim says "dominated", the literal policy it points to must dominate."""
@@ -115,6 +115,8 @@ def attack(claim: Dominance, budget: Budget) -> Outcome:
         kl_f = tab.relative(tab.tempered(f, a), f - sf_1)
         kl = kl_at(logit) + float(np.exp(tab.log_sigmoid(-logit))) * kl_f
         reach, floor = claim.reach(sf, sf_1), claim.floor(ss, sf_1)
+        if np.isnan(kl + reach + floor):
+            return np.nan  # nan compares as "not dominated" below, which would hide it
         if not claim.dominated(y, reach, kl, kl_at(floor)):
             return np.inf
         return float(kl - kl_at(max(logit, floor)))

@@ -16,6 +16,7 @@ import numpy as np
 
 from diffsmooth.theory.statements import _logs
 from diffsmooth.theory.statements import _tabular as tab
+from diffsmooth.theory.verify.core import largest
 
 
 def positivity() -> dict[str, Any]:
@@ -81,9 +82,7 @@ def loss(
 
 def deviation(pairs: Sequence[tuple[Any, Any]]) -> float:
     """The largest difference between the library's arrays and the formulas'."""
-    return max(
-        float(np.max(np.abs(np.asarray(x, dtype=np.float64) - np.asarray(y)))) for x, y in pairs
-    )
+    return largest(*(np.abs(np.asarray(x, dtype=np.float64) - np.asarray(y)) for x, y in pairs))
 
 
 def named(values: Mapping[str, _logs.Logs]) -> dict[str, Fraction]:

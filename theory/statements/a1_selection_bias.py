@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS, LogitBase, logit_bases
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -168,8 +168,8 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         if top > low * 1.01:
             peak = float(claim.peak(top, low, np.log))
             around = [claim.bias(top, low, peak * s) for s in (0.9, 1.0, 1.1)]
-            peak_error = max(around[0], around[2]) - around[1]
-        return -max(worst / bound, peak_error / (64 * EPS)), 1.0
+            peak_error = largest(around[0], around[2]) - around[1]
+        return -largest(worst / bound, peak_error / (64 * EPS)), 1.0
 
     return random.for_all(
         st.tuples(logit_bases(largest=3, width=2.0), st.floats(0.1, 10.0)),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from diffsmooth.theory.statements._softmax import Lumped, bottom_mass_grows, top_mass_grows
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS, LogitBase, logit_bases
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest, least
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -165,9 +165,11 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
             claim.incorrect(eta, c, pi[:, None], pi[None, :]),
         )
         same = mask[:, None] == mask[None, :]
-        worst = max(
-            float(np.abs(step[:, None] - step[None, :] - expected)[same].max())
-            for step in (moved, eta * gradient)
+        worst = largest(
+            *(
+                np.abs(step[:, None] - step[None, :] - expected)[same]
+                for step in (moved, eta * gradient)
+            )
         )
         e = float(np.exp(1 / beta))
         gained = np.exp(np.asarray(vanilla(policy, beta).log_probs)) - pi
@@ -179,12 +181,12 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         bound = 8 * (eta * delta + magnitude * EPS)
         tilt_bound = 16 * (delta + (1 + 1 / beta) * EPS)
         # With the largest step no two incorrect trajectories change places.
-        largest = min(float(claim.largest_step(c)), 100.0)
-        after = np.asarray(softmax_pg_step(logits, mask, largest))[~mask]
+        longest = least(claim.largest_step(c), 100.0)
+        after = np.asarray(softmax_pg_step(logits, mask, longest))[~mask]
         order = np.argsort(logits[~mask])
         crossing = float(np.diff(after[order]).min()) if order.size > 1 else 0.0
-        room = 8 * (largest * delta + (magnitude + largest) * EPS)
-        return min(-worst / bound, -tilt / tilt_bound, crossing / room), 1.0
+        room = 8 * (longest * delta + (magnitude + longest) * EPS)
+        return least(-worst / bound, -tilt / tilt_bound, crossing / room), 1.0
 
     return random.for_all(
         st.tuples(logit_bases(), st.floats(0.01, 10.0), st.floats(0.2, 4.0)),

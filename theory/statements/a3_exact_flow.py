@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from diffsmooth.theory.statements._softmax import Lumped, bottom_mass_grows, top_mass_grows
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS, LogitBase, logit_bases
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -216,7 +216,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         other = _spread(claim.incorrect, logits[~mask], theta[~mask])
         rounding = 64 * EPS * (2 * size + logits.size)
         slack = tolerance + rounding
-        return -max(error, shifts, other) / slack, 1.0
+        return -largest(error, shifts, other) / slack, 1.0
 
     return together(
         lambda: random.for_all(
@@ -266,7 +266,7 @@ def _late(claim: Claim, seed: int, size: int, decades: float) -> tuple[float, fl
         rounding = 64 * EPS * (2 * (1 + float(np.abs(now).max() + np.abs(start).max())) + size)
         shifts = _spread(claim.correct, start[mask], now[mask])
         other = _spread(claim.incorrect, start[~mask], now[~mask])
-        worst = max(worst, shifts / rounding, other / rounding)
+        worst = largest(worst, shifts / rounding, other / rounding)
     return -worst, 1.0
 
 

@@ -21,7 +21,7 @@ from diffsmooth.theory.statements._logs import log, total
 from diffsmooth.theory.statements._softmax import Lumped, top_mass_grows
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS, LogitBase, logit_bases
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, least
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -216,7 +216,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
             size = delta * q.size * magnitude * q.size
             checks.append(-abs(start_value - float(formula(q))) / size)
             checks.append((start_value - value) / size)
-        return min(float(x) for x in checks), 1.0
+        return least(*checks), 1.0
 
     return random.for_all(
         st.tuples(logit_bases(width=3.0), st.floats(0.0, 20.0)),

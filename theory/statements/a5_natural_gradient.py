@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS, LogitBase, logit_bases
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -161,9 +161,9 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
                 after = np.asarray(moved.log_probs)[part]
                 expected = time * (drift[part] - drift[part][0])
                 change = (after - after[0]) - (before - before[0])
-                worst = max(worst, float(np.abs(change - expected).max()))
+                worst = largest(worst, np.abs(change - expected))
             gained = float(moved.logit_C) - float(policy.logit_C)
-            worst = max(worst, abs(gained - time * speed))
+            worst = largest(worst, abs(gained - time * speed))
         # Log-probs are at most spread + t in size, each formed with K + 8 roundings of that size.
         bound = 16 * (base.spread + time + 1) * (mask.size + 8) * EPS
         return -worst / bound, 1.0

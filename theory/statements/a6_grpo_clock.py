@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from diffsmooth.theory.statements._softmax import Lumped
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS, LogitBase, logit_bases
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -225,7 +225,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         delta = (base.spread + logits.size + 8) * EPS / min(c, 1 - c)
         bound = 16 * size * (size + 1) * delta * clock
         library = abs(float(grpo_clock(c, size)) - clock)
-        ends = max(float(claim.lower(size)) - clock, clock - 1 / float(np.sqrt(c * (1 - c))))
+        ends = largest(claim.lower(size) - clock, clock - 1 / float(np.sqrt(c * (1 - c))))
         draws = np.array(list(product(range(logits.size), repeat=3)))
         rows = draws.ravel()
         batch = GroupBatch(
@@ -241,7 +241,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         rule = float(np.abs(gradient - claimed).max())
         rule_bound = 16 * draws.size * delta * (1 + formula(c, 3))
         error, slack = _along(formula, logits, mask, 2 + size % 7)
-        return -max(library / bound, ends / bound, rule / rule_bound, error / slack), 1.0
+        return -largest(library / bound, ends / bound, rule / rule_bound, error / slack), 1.0
 
     return random.for_all(
         st.tuples(logit_bases(largest=3, width=2.0), st.integers(2, 32)),

@@ -15,7 +15,7 @@ from diffsmooth.theory.statements import _gibbs, _logs
 from diffsmooth.theory.statements import _tabular as tab
 from diffsmooth.theory.statements._moments import Law
 from diffsmooth.theory.statements._steps import identities, rational_identities, together
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, least
 
 Number = Any
 
@@ -159,7 +159,7 @@ def _random(claim: Gibbs, budget: Budget) -> Outcome:
             ]
         )
         magnitude = base.spread + 12 / beta + 12
-        return min(-error, gap), (1 + beta) * tab.rounding(len(base.logits), magnitude)
+        return least(-error, gap), (1 + beta) * tab.rounding(len(base.logits), magnitude)
 
     strategy = st.tuples(
         tab.logit_bases(),

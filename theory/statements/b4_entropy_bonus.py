@@ -13,7 +13,7 @@ import numpy as np
 from diffsmooth.theory.statements import _gibbs, _logs
 from diffsmooth.theory.statements import _tabular as tab
 from diffsmooth.theory.statements._steps import identities, rational_identities, together
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest, least
 
 Number = Any
 
@@ -150,10 +150,10 @@ def _random(claim: EntropyBonus, budget: Budget) -> Outcome:
             "base": (claim.base_exponent(beta, g), claim.base_reward(beta, g)),
         }
         pairs: list[tuple[Any, Any]] = []
-        largest = 0.0
+        steepest = 0.0
         for form, (a, y) in forms.items():
             policy = entropy_bonus(b, beta, g, form=form)
-            largest = max(largest, abs(a), y)
+            steepest = largest(steepest, abs(a), y)
             pairs += [
                 (np.asarray(policy.log_q)[:split], tab.tempered(s, a)),
                 (np.asarray(policy.log_f)[split:], tab.tempered(f, a)),
@@ -165,7 +165,7 @@ def _random(claim: EntropyBonus, budget: Budget) -> Outcome:
             ]
         twin = entropy_bonus(b, *claim.same(beta, g), form="base")
         pairs.append((twin.log_probs, entropy_bonus(b, beta, g, form="self").log_probs))
-        magnitude = (1 + largest) * (base.spread + 1)
+        magnitude = (1 + steepest) * (base.spread + 1)
         return -_gibbs.deviation(pairs), tab.rounding(len(base.logits), magnitude)
 
     strategy = st.tuples(tab.logit_bases(), tab.decimals(1 / 8, 8), tab.decimals(-0.875, 4))
@@ -190,7 +190,7 @@ def _adversarial(claim: EntropyBonus, budget: Budget) -> Outcome:
         surprisal = tab.tempered(
             claim.base_exponent(beta, g) * v + claim.base_reward(beta, g) * reward, 1.0
         )
-        return min(
+        return least(
             _gibbs.loss(lambda u: reward - g * u - beta * (u - v), own, rival),
             _gibbs.loss(lambda u: reward - g * v - beta * (u - v), surprisal, rival),
         )

@@ -15,7 +15,7 @@ from diffsmooth.theory.statements import _logs
 from diffsmooth.theory.statements import _tabular as tab
 from diffsmooth.theory.statements._moments import Law
 from diffsmooth.theory.statements._steps import identities, together
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, least
 
 Number = Any
 Measure = Callable[[tab.Array], float]
@@ -234,7 +234,7 @@ def _random(claim: Tempering, budget: Budget) -> Outcome:
         # Derivatives: 1/sum q^2 <= M and D_5 <= 5 q multiply the error of a log-mass by <= 2 M + 5.
         size = len(log_b)
         spread = float(np.ptp(log_b) * (a + step) + np.log(size))
-        return min(values), (2 * size + 5) * tab.rounding(size, spread)
+        return least(*values), (2 * size + 5) * tab.rounding(size, spread)
 
     strategy = st.tuples(
         st.lists(tab.decimals(-6, 6), min_size=1, max_size=12),
@@ -258,7 +258,7 @@ def _adversarial(claim: Tempering, budget: Budget) -> Outcome:
             for name, measure in claim.measures.items()
             if name != "renyi 0"  # constant on full support: it would hide the others
         ]
-        return float(min(drops))
+        return least(*drops)
 
     return adversarial.minimise(
         margin,

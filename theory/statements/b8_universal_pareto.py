@@ -17,7 +17,7 @@ from diffsmooth.theory.statements._b8_gap import Measure, bracket
 from diffsmooth.theory.statements._b8_map import draw, measured
 from diffsmooth.theory.statements._moments import Law
 from diffsmooth.theory.statements._steps import identities, rational_identities, together
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, least
 
 Number = Any
 
@@ -177,9 +177,9 @@ def _random(claim: Pareto, budget: Budget) -> Outcome:
         s, f = tab.tempered(base.logits[:split], 1.0), tab.tempered(base.logits[split:], 1.0)
         # Flatten the noise until H(q) >= H(b_S) (a <= 1), or else until a tempering reaches it.
         modes = float(np.log(np.sum(s == s.max())))
-        least = tab.shannon(s) if diverse else min(modes + 0.1, tab.shannon(s))
+        floor = tab.shannon(s) if diverse else least(modes + 0.1, tab.shannon(s))
         own, scale = np.array(noise[:size]), 1.0
-        while tab.shannon(tab.tempered(own[:split], scale)) < least:
+        while tab.shannon(tab.tempered(own[:split], scale)) < floor:
             scale = scale / 2 if scale > 1e-3 else 0.0
         q, other = tab.tempered(own[:split], scale), tab.tempered(own[split:], 1.0)
         policy = Policy.from_parts(
@@ -205,7 +205,7 @@ def _random(claim: Pareto, budget: Budget) -> Outcome:
             error = rounding * (1 + 1 / a) + (1 / a + 1) * root
             gap = paid - claim.whole(c, excess, tab.relative(other, f))
             slack += [error - abs(gap), paid + error]
-        return min(slack), 0.0
+        return least(*slack), 0.0
 
     strategy = st.tuples(
         tab.logit_bases(),
@@ -250,7 +250,7 @@ def _adversarial(claim: Pareto, budget: Budget) -> Outcome:
         if rise < 0 or a < 0.02:
             return np.inf
         paid = tab.relative(q, s) - tab.relative(q_a, s)
-        return float(min(paid, -abs(paid - claim.excess(a, tab.relative(q, q_a), rise))))
+        return least(paid, -abs(paid - claim.excess(a, tab.relative(q, q_a), rise)))
 
     return adversarial.minimise(
         margin,

@@ -16,7 +16,7 @@ from diffsmooth.theory.statements import _tabular as tab
 from diffsmooth.theory.statements._b9_figure import draw
 from diffsmooth.theory.statements._moments import Law
 from diffsmooth.theory.statements._steps import identities, rational_identities, together
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, least
 
 Number = Any
 
@@ -285,7 +285,7 @@ def _random(claim: Heuristics, budget: Budget) -> Outcome:
         wide = tab.rounding(len(log_b), 2 * max(a, 1.0) * spread + 2 * y / (1 + ratio))
         slack.append(wide - abs(whole - part - claim.matched(c, own_s, own_f)))
         slack.append(wide - abs(whole - part - float(kl_s) - float(kl_f)))
-        return min(slack), 0.0
+        return least(*slack), 0.0
 
     strategy = st.tuples(tab.logit_bases(), tab.decimals(1 / 8, 8), tab.decimals(-0.75, 8))
     return random.for_all(strategy, margin, budget, "the library's optimum has these slopes and KL")
@@ -318,7 +318,7 @@ def _adversarial(claim: Heuristics, budget: Budget) -> Outcome:
         binary = tab.binary(logit, logit_p)
         # C_0 >= C iff kl(C_0||p) = KL(pi||b) >= kl(C||p) (where C >= p); and the claim's own gap.
         gap = spent - binary
-        return float(min(gap, -abs(gap - claim.matched(c, kl_s, kl_f))))
+        return least(gap, -abs(gap - claim.matched(c, kl_s, kl_f)))
 
     return adversarial.minimise(
         margin,

@@ -10,6 +10,7 @@ Source: theory.md, "What 'verified' means".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
@@ -47,18 +48,41 @@ class Budget:
         return 64 if self.deep else 6
 
 
+def largest(*values: Any) -> float:
+    """The largest of numbers and arrays; nan if any is nan, which Python's ``max(0.0, nan)`` drops.
+
+    Raises ``ValueError`` on an empty array or no value: nothing would be compared.
+    """
+    import numpy as np
+
+    return float(np.max([np.max(v) for v in values]))
+
+
+def least(*values: Any) -> float:
+    """The least of numbers and arrays; nan if any is nan.  Raises as :func:`largest`."""
+    import numpy as np
+
+    return float(np.min([np.min(v) for v in values]))
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What one method found.
 
     ``counterexample`` is for people: the smallest instance found, written out with its numbers.
-    ``residual`` is the largest deviation (or smallest margin) seen, where there is one.
+    ``residual`` is the largest deviation (or smallest margin) seen, where there is one; nan beside
+    "proved" or "holds" raises ``ArithmeticError``: what was not computed was not checked.
     """
 
     verdict: Verdict
     detail: str
     residual: float | None = None
     counterexample: str | None = None
+
+    def __post_init__(self) -> None:
+        nan = self.residual is not None and math.isnan(self.residual)
+        if nan and self.verdict in ("proved", "holds"):
+            raise ArithmeticError(f'"{self.verdict}" with residual nan: {self.detail}')
 
 
 @dataclass(frozen=True)

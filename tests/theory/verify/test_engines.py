@@ -13,8 +13,8 @@ import sympy as sp
 import z3
 from hypothesis import strategies as st
 
-from diffsmooth.theory.verify import adversarial, certified, exact, random, smt, symbolic
-from diffsmooth.theory.verify.core import Budget
+from diffsmooth.theory.verify import adversarial, certified, exact, random, run, smt, symbolic
+from diffsmooth.theory.verify.core import Budget, Method, Outcome, largest, least
 
 ENGINES = ("symbolic", "exact", "smt", "certified", "random", "adversarial")
 x, y = sp.symbols("x y", positive=True)
@@ -329,3 +329,58 @@ class TestAdversarial:
             ).residual
 
         assert once() == once()
+
+
+NAN = float("nan")
+
+
+def _smt_nan() -> Outcome:
+    a = z3.Real("a")
+    return smt.prove([a > 0], a > NAN, "nan")
+
+
+def _adversarial_nan(v: np.ndarray) -> float:
+    # A violation that Python's min would have dropped: min(1.0, nan) is 1.0.
+    return least(1.0, NAN if v[0] > -50 else 1.0)
+
+
+#: A claim that computes nan, as each engine meets it.
+NOT_COMPUTED = {
+    "symbolic": lambda: symbolic.zero({"nan": sp.nan * x}, [x], "nan"),
+    "exact": lambda: exact.identity(lambda x: [0, NAN], [{"x": Fraction(1)}], "nan"),
+    "smt": _smt_nan,
+    "certified": lambda: certified.positive(
+        lambda a: (a - 1).log() - (a - 1).log() + 1, {"a": (0, "1/2")}, "nan", max_boxes=50
+    ),
+    "random": lambda: random.for_all(
+        st.integers(0, 9), lambda n: least(1.0, NAN if n else 1.0), Budget(), "nan"
+    ),
+    "adversarial": lambda: adversarial.minimise(
+        _adversarial_nan, lambda rng: rng.normal(size=1), Budget(), "nan", 0.0
+    ),
+}
+
+
+class TestNan:
+    @pytest.mark.parametrize("name", ENGINES)
+    def test_is_never_green(self, name: str) -> None:
+        method = Method(name, "a domain", lambda claim, budget: NOT_COMPUTED[name]())  # type: ignore[arg-type]
+        result = run.run_method(method, None, Budget())
+        assert not result.green
+        if result.verdict == "refuted":
+            assert "nan" in str(result.counterexample)
+
+    @pytest.mark.parametrize("verdict", ["proved", "holds"])
+    def test_no_residual_of_a_green_verdict(self, verdict: str) -> None:
+        with pytest.raises(ArithmeticError, match="residual nan: a sum"):
+            Outcome(verdict, "a sum", residual=NAN)  # type: ignore[arg-type]
+        assert Outcome("refuted", "a sum", residual=NAN).verdict == "refuted"
+
+    def test_extremes_keep_it(self) -> None:
+        for values in ((0.0, NAN), (NAN, 0.0), (0.0, np.array([1.0, NAN])), (NAN, np.inf)):
+            assert np.isnan(largest(*values))
+            assert np.isnan(least(*values))
+        assert largest(1, np.array([[2.0, 3.0]]), -np.inf) == 3.0
+        assert least(1, np.array([[2.0, 3.0]]), np.inf) == 1.0
+        with pytest.raises(ValueError, match="zero-size"):
+            largest(np.array([]))
