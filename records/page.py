@@ -26,7 +26,7 @@ h3 { font-size: 1rem; margin: 1.3rem 0 .3rem; } a { color: inherit; }
 .wide { overflow-x: auto; } .source { margin-top: -.6rem; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0;
-  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+  border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
 thead th { border-bottom: 2px solid var(--ink); } tbody th { font-weight: 600; }
 td:last-child { min-width: 2.5rem; }
 figure { margin: 1.2rem 0; } img { max-width: 100%; background: #fff; }

@@ -102,6 +102,8 @@ def _section(result: StatementResult) -> str:
         f"{escape(s.reference)}</p>",
         f'<div class="statement">{formula(s.latex)}</div>',
     ]
+    if s.figure is not None:
+        parts.append(figure(s))
     if s.assumptions:
         parts.append("<h3>Assumptions</h3><ul>" + _items(s.assumptions) + "</ul>")
     if s.correction:
@@ -115,8 +117,6 @@ def _section(result: StatementResult) -> str:
     if result.skipped:
         parts.append(f"<p>{result.skipped} more part(s) run under <code>--deep</code>.</p>")
     parts.append(f"<h3>Limits</h3><p>{escape(s.limits)}</p>")
-    if s.figure is not None:
-        parts.append(figure(s))
     return "\n".join([*parts, "</section>"])
 
 
