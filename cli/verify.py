@@ -32,6 +32,9 @@ class Verify:
     ids: tyro.conf.Positional[tuple[str, ...]] = ()
     """Statements such as A2, families such as B7, or letters; all of them if none is given."""
 
+    list: bool = False
+    """Print the catalogue of the selected statements (Markdown) and run nothing."""
+
     deep: bool = False
     """Larger budgets and the slow methods (minutes)."""
 
@@ -50,11 +53,13 @@ class Verify:
 
 def run(config: Verify) -> int:
     """Verify as configured and print a table; returns the exit code."""
-    from rich.console import Console
-
+    if config.list:
+        return _list(config)
     problem = _problem(config)
     if problem is not None:
         return _bad_input(problem)
+    from rich.console import Console
+
     from diffsmooth.theory.verify import run as runner
     from diffsmooth.theory.verify.core import Budget
 
@@ -85,6 +90,17 @@ def run(config: Verify) -> int:
     where = f"results in {' and '.join(written)}" if written else "keep them by --json or --html"
     print(f"{held} of {len(result.statements)} hold, {result.seconds:.1f} s; {where}")
     return 0 if result.green else 1
+
+
+def _list(config: Verify) -> int:
+    from diffsmooth.theory.verify import catalogue
+    from diffsmooth.theory.verify.run import UnknownStatementError
+
+    try:
+        print(catalogue.markdown(catalogue.statements(config.ids)), end="")
+    except UnknownStatementError as error:
+        return _bad_input(str(error))
+    return 0
 
 
 def _problem(config: Verify) -> str | None:
