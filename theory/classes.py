@@ -38,7 +38,8 @@ def class_log_masses(log_q: ArrayLike, classes: ArrayLike, count: int | None = N
     shift = np.where(top > -np.inf, top, 0.0)
     total = np.add.reduceat(np.exp(arranged - np.repeat(shift, members, axis=-1)), starts, axis=-1)
     out = np.full((*x.shape[:-1], size), -np.inf)
-    out[..., present] = np.log(np.where(total > 0, total, 1.0)) + top
+    with np.errstate(divide="ignore"):  # a class whose members have no mass has none
+        out[..., present] = np.log(total) + top
     return out
 
 
@@ -54,10 +55,9 @@ def equalised(log_q: ArrayLike, classes: ArrayLike, a: ArrayLike) -> Float:
     """
     x = floats("log_q", log_q)
     masses = class_log_masses(x, classes)
-    shift = tempered(masses, a) - np.where(masses > -np.inf, masses, 0.0)
-    there = x > -np.inf
-    moved = np.where(there, x, 0.0) + shift[..., np.asarray(classes)]
-    return np.where(there, moved, -np.inf)
+    with np.errstate(invalid="ignore"):  # -inf - -inf in classes without mass
+        moved = x + (tempered(masses, a) - masses)[..., np.asarray(classes)]
+    return np.where(x > -np.inf, moved, -np.inf)
 
 
 def expected_log_share(q: ArrayLike, n: int) -> Float:
@@ -111,7 +111,7 @@ def _harmonic(n: int) -> Float:
 
 def _expectation(q: ArrayLike, n: int, values: Callable[[int], Float]) -> Float:
     """(...,) mean of values(n)[j] over j ~ Bin(n-1, q), the binomial weights taken in logs."""
-    from scipy.special import gammaln
+    from scipy.special import gammaln, xlog1py, xlogy
 
     share = floats("q", q)
     if not np.all((share > 0) & (share <= 1)):
@@ -120,7 +120,6 @@ def _expectation(q: ArrayLike, n: int, values: Callable[[int], Float]) -> Float:
         raise ValueError(f"n: must be >= 1, got {n}")
     j = np.arange(n, dtype=np.float64)
     ways = gammaln(n) - gammaln(j + 1) - gammaln(n - j)
-    at = np.where(share < 1, share, 0.5)[..., None]
-    weight = np.exp(ways + j * np.log(at) + (n - 1 - j) * np.log1p(-at))
-    # At q = 1 everyone else is of the class.
-    return np.asarray(np.where(share < 1, np.sum(weight * values(n), axis=-1), values(n)[-1]))
+    at = share[..., None]
+    weight = np.exp(ways + xlogy(j, at) + xlog1py(n - 1 - j, -at))
+    return np.asarray(np.sum(weight * values(n), axis=-1))

@@ -14,6 +14,7 @@ from diffsmooth.theory._orbit import Clock
 from diffsmooth.theory.policy import Float, Policy, as_policy, floats
 from diffsmooth.theory.rules.base import RewardOnly
 from diffsmooth.theory.rules.baselines import GRPO
+from diffsmooth.theory.rules.smoothing import signed
 from diffsmooth.theory.utilities import utility_derivative
 
 
@@ -31,7 +32,7 @@ def advantage_gradient(policy: Policy, advantage: ArrayLike) -> Float:
     return np.asarray(pi * (a - np.sum(pi * a, axis=-1, keepdims=True)))
 
 
-def check_strengths(g_correct: float, g_incorrect: float) -> None:
+def check_strengths(g_correct: float, g_incorrect: float = 0.0) -> None:
     """Raise ValueError, naming the strength, unless both are finite and >= 0."""
     for name, value in (("g_correct", g_correct), ("g_incorrect", g_incorrect)):
         if not (np.isfinite(value) and value >= 0):
@@ -70,10 +71,10 @@ def smoothing_advantage(
     log_pi = as_policy(policy).log_probs
     x = log_pi
     if centred:
-        # log pi minus its mean under q is log q + H(q).
+        # log pi minus its mean under q is log q + H(q); a group's mean weighs its answers alike.
         q, log_q = np.exp(policy.log_q), np.where(policy.correct, policy.log_q, 0.0)
-        x = log_q - np.sum(q * log_q, axis=-1, keepdims=True)
-    term = np.where(policy.correct, -g_correct * x, g_incorrect * log_pi)
+        x = np.where(policy.correct, log_q - np.sum(q * log_q, axis=-1, keepdims=True), log_pi)
+    term = signed(np, policy.correct, x, g_correct, g_incorrect)
     term -= np.sum(np.exp(log_pi) * term, axis=-1, keepdims=True)
     right, wrong = policy.C[..., None], np.exp(policy.log_1mC)[..., None]
     factor = np.ones_like(policy.C)

@@ -61,7 +61,7 @@ def pass_at_k_exact(correctness: ArrayLike, k: int) -> Float:
     if k < 0:
         raise ValueError(f"k: must be >= 0, got {k}")
     with np.errstate(divide="ignore"):
-        miss = np.where(c == 1.0, -np.inf, np.log1p(-np.where(c == 1.0, 0.0, c)))
+        miss = np.log1p(-c)
     return np.asarray(-np.expm1(k * miss)) if k else np.zeros_like(c)
 
 
@@ -79,7 +79,7 @@ def pass_at_k_variance(n: int, correctness: ArrayLike, k: int) -> Float:
         raise ValueError(f"k: must lie in [1, n={n}], got {k}")
     out = np.zeros_like(c)
     subsets = comb(n, k)
-    for j in range(max(1, 2 * k - n), k + 1):
+    for j in range(1, k + 1):
         overlap = comb(k, j) * comb(n - k, k - j) / subsets
         out = out + overlap * (1 - c) ** (2 * k - j) * pass_at_k_exact(c, j)
     return out

@@ -80,7 +80,7 @@ def working(xp: Any, x: Array) -> Array:
         return x
     if not xp.isdtype(x.dtype, "real floating"):
         return xp.astype(x, xp.float64)
-    if xp.finfo(x.dtype).bits < 32:
+    if xp.finfo(x.dtype).bits == 16:
         return xp.astype(x, xp.float32)
     return x
 

@@ -252,7 +252,5 @@ def _check_logps(xp: Any, name: str, logps: Array, mask: Array) -> None:
     if bool(xp.any(values == -float("inf"))):
         raise ValueError(f"{name}: holds -inf: an answer that was drawn has a positive probability")
     # A log-softmax may round a hair above 0; anything beyond that is no log-prob.
-    slack = 16 * float(xp.finfo(logps.dtype).eps)
-    if bool(xp.any(values > slack)):
-        worst = float(xp.max(values))
-        raise ValueError(f"{name}: log-probs must be <= 0, got {worst:.6g}")
+    if bool(xp.any(values > 16 * xp.finfo(logps.dtype).eps)):
+        raise ValueError(f"{name}: log-probs must be <= 0, got {float(xp.max(values)):.6g}")

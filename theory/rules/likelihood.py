@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -43,8 +44,28 @@ class EntropyBonus(Rule):
         return add_term(self.base(batch), -self.g * _answer_logps(batch, self.reduction))
 
 
+class ChangedReward(Rule):
+    """The base's advantage of another reward; at strength 0 the base's own, bit for bit."""
+
+    base: Rule
+
+    @property
+    @abstractmethod
+    def strength(self) -> Any:
+        """The strength that is 0 where the reward stays as it is."""
+
+    @abstractmethod
+    def reward(self, batch: GroupBatch) -> Array:
+        """(B,) the reward that the base gets to see."""
+
+    def __call__(self, batch: GroupBatch) -> Array:
+        if is_zero(self.strength):
+            return self.base(batch)
+        return self.base(replace(batch, reward=self.reward(batch)))
+
+
 @dataclass(frozen=True)
-class KLReward(Rule):
+class KLReward(ChangedReward):
     """r' = r - beta (log pi - log pi_ref), then the base's advantage (KL in the reward)."""
 
     beta: Any = 0.0
@@ -59,15 +80,17 @@ class KLReward(Rule):
     def __post_init__(self) -> None:
         nonnegative("beta", self.beta)
 
-    def __call__(self, batch: GroupBatch) -> Array:
-        if is_zero(self.beta):
-            return self.base(batch)
+    @property
+    def strength(self) -> Any:
+        return self.beta
+
+    def reward(self, batch: GroupBatch) -> Array:
         ratio = batch.sequence_logps - batch.sequence_ref_logps
-        return self.base(replace(batch, reward=batch.work_reward - self.beta * ratio))
+        return batch.work_reward - self.beta * ratio
 
 
 @dataclass(frozen=True)
-class Unlikeliness(Rule):
+class Unlikeliness(ChangedReward):
     """Correct answers: r (1 - weight * rank / G), then the base's advantage.
 
     rank 0..G-1 counts the answers of the group (correct or not) with a smaller mean log-prob per
@@ -88,14 +111,16 @@ class Unlikeliness(Rule):
         nonnegative("weight", self.weight)
         among("reduction", self.reduction, ("sum", "mean"))
 
-    def __call__(self, batch: GroupBatch) -> Array:
-        if is_zero(self.weight):
-            return self.base(batch)
+    @property
+    def strength(self) -> Any:
+        return self.weight
+
+    def reward(self, batch: GroupBatch) -> Array:
         xp, reward = batch.xp, batch.work_reward
         rank = xp.astype(_ranks(batch, _answer_logps(batch, self.reduction)), reward.dtype)
         size = batch.groups.sum(xp.ones_like(reward))
         factor = xp.where(batch.correct, 1 - self.weight * rank / size, xp.ones_like(reward))
-        return self.base(replace(batch, reward=reward * factor))
+        return reward * factor
 
 
 @dataclass(frozen=True)
@@ -128,7 +153,7 @@ class UCPO(Rule):
         xp = batch.xp
         score = -_answer_logps(batch, self.reduction)
         number = xp.astype(batch.correct, score.dtype)
-        top = batch.groups.max(xp.where(batch.correct, score, xp.zeros_like(score) - float("inf")))
+        top = batch.groups.max(xp.where(batch.correct, score, xp.full_like(score, -float("inf"))))
         shifted = xp.where(batch.correct, score - top, xp.zeros_like(score))
         weight = xp.exp(shifted) * number
         count = batch.groups.sum(number)
@@ -139,7 +164,7 @@ class UCPO(Rule):
 
 
 @dataclass(frozen=True)
-class MARA(Rule):
+class MARA(ChangedReward):
     """Correct answers: r + beta (log pi_ref(z) - log pi_ref(y)), then the base's advantage.
 
     z is the group's likeliest correct answer under the reference (the anchor): under the optimum
@@ -159,16 +184,18 @@ class MARA(Rule):
     def __post_init__(self) -> None:
         nonnegative("beta", self.beta)
 
-    def __call__(self, batch: GroupBatch) -> Array:
-        if is_zero(self.beta):
-            return self.base(batch)
+    @property
+    def strength(self) -> Any:
+        return self.beta
+
+    def reward(self, batch: GroupBatch) -> Array:
         xp, reference = batch.xp, batch.sequence_ref_logps
         anchor = batch.groups.max(
-            xp.where(batch.correct, reference, xp.zeros_like(reference) - float("inf"))
+            xp.where(batch.correct, reference, xp.full_like(reference, -float("inf")))
         )
         bonus = xp.where(batch.correct, anchor - reference, xp.zeros_like(reference))
         reward = batch.work_reward
-        return self.base(replace(batch, reward=reward + self.beta * xp.astype(bonus, reward.dtype)))
+        return reward + self.beta * xp.astype(bonus, reward.dtype)
 
 
 def _ranks(batch: GroupBatch, values: Array) -> Array:
@@ -186,7 +213,7 @@ def _ranks(batch: GroupBatch, values: Array) -> Array:
     new_run = (label[1:] != label[:-1]) | (value[1:] != value[:-1])
     runs = Groups(xp.cumulative_sum(xp.concat([start, xp.astype(new_run, label.dtype)])))
     ones = xp.ones_like(value)
-    position = xp.cumulative_sum(ones) - 1
+    position = xp.cumulative_sum(ones)
     mean_position = runs.sum(position) / runs.sum(ones)
     group = Groups(label)
     first = -group.max(-position)

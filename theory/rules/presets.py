@@ -89,7 +89,7 @@ def rule(name: str, **overrides: Any) -> Rule:
                 return table[name](**overrides)
     except TypeError as error:
         raise ValueError(f"rule {name!r}: {error}") from error
-    near = difflib.get_close_matches(name, NAMES, n=1)
+    near = difflib.get_close_matches(name, NAMES)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"unknown rule {name!r}{hint} Known: {', '.join(NAMES)}")
 

@@ -20,6 +20,14 @@ OneKind = Literal["keep", "drop"]
 Entry = Literal["advantage", "reward"]
 
 
+def signed(xp: Any, correct: Array, x: Array, g_correct: Any, g_incorrect: Any) -> Array:
+    """-g_correct x on correct answers, +g_incorrect x on the others: the rule in one line.
+
+    Answers of a group and trajectories of a table alike; what x is belongs to the caller.
+    """
+    return xp.where(correct, -g_correct * x, g_incorrect * x)
+
+
 @dataclass(frozen=True)
 class SmoothingTerm:
     """The term that smoothing adds: ``-g_correct x`` on correct, ``+g_incorrect x`` on incorrect.
@@ -89,7 +97,7 @@ class SmoothingTerm:
         if self.one_kind == "drop":
             mixed = self._mixed(batch)
             weight = weight * xp.astype(mixed if x.ndim == 1 else mixed[:, None], x.dtype)
-        return xp.where(correct, -self.g_correct * x, self.g_incorrect * x) * weight
+        return signed(xp, correct, x, self.g_correct, self.g_incorrect) * weight
 
     def _log_weight(self, batch: GroupBatch) -> tuple[Array, Array]:
         """(x, present): what is smoothed and where there is something to smooth."""
@@ -188,8 +196,8 @@ def add_term(advantage: Array, term: Array) -> Array:
         advantage = advantage[:, None]
     elif advantage.ndim > term.ndim:
         term = term[:, None]
-    if not is_symbolic(term) and not is_symbolic(advantage) and term.dtype != advantage.dtype:
-        term = namespace(term).astype(term, advantage.dtype)
+    if not is_symbolic(term) and not is_symbolic(advantage):
+        term = namespace(term).astype(term, advantage.dtype, copy=False)
     return advantage + term
 
 

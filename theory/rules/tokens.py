@@ -52,7 +52,7 @@ def token_covariance(advantage: Array, logps: Array, mask: Array) -> Array:
     count = xp.sum(weight)
     if not bool(count > 0):
         raise ValueError("mask: no token is unmasked")
-    spread = advantage if advantage.ndim == 2 else advantage[:, None] * xp.ones_like(logps)
+    spread = advantage if advantage.ndim == 2 else xp.broadcast_to(advantage[:, None], logps.shape)
     clean = xp.where(mask, logps, xp.zeros_like(logps))
     centred_advantage = spread - xp.sum(spread * weight) / count
     centred_logps = clean - xp.sum(clean * weight) / count
@@ -81,7 +81,7 @@ def clip_cov_drop(
     xp = namespace(advantage, logps)
     covariance = token_covariance(advantage, logps, mask)
     candidate = (covariance > low) & (covariance < high) & mask
-    key = xp.where(candidate, uniforms, xp.zeros_like(uniforms) + 2.0)
+    key = xp.where(candidate, uniforms, xp.full_like(uniforms, float("inf")))
     return _smallest(xp, key, _count(xp, mask, fraction)) & candidate
 
 
@@ -94,7 +94,7 @@ def kl_cov_select(advantage: Array, logps: Array, mask: Array, *, fraction: floa
     check_fraction("fraction", fraction)
     xp = namespace(advantage, logps)
     covariance = token_covariance(advantage, logps, mask)
-    key = xp.where(mask, -covariance, xp.zeros_like(covariance) + float("inf"))
+    key = xp.where(mask, -covariance, xp.full_like(covariance, float("inf")))
     return _smallest(xp, key, _count(xp, mask, fraction)) & mask
 
 
