@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from diffsmooth.theory.optima import (
         entropy_bonus,
         entropy_for_temperature,
+        entropy_slope,
         gibbs,
         iterated,
         smoothing,
@@ -72,6 +73,7 @@ _HOME = {
     "entropy_bonus": "optima",
     "entropy_for_temperature": "optima",
     "entropy_rate": "critical",
+    "entropy_slope": "optima",
     "equalised": "classes",
     "expected_gradient": "gradients",
     "gibbs": "optima",
@@ -116,6 +118,7 @@ __all__ = [
     "entropy_bonus",
     "entropy_for_temperature",
     "entropy_rate",
+    "entropy_slope",
     "equalised",
     "expected_gradient",
     "gibbs",

@@ -14,7 +14,7 @@ import operator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diffsmooth.theory.policy import Float, check_mass, floats, logsumexp
+from diffsmooth.theory.policy import Float, check_mass, floats, log1mexp, logsumexp
 
 
 def _law(log_q: ArrayLike, name: str = "log_q") -> Float:
@@ -30,7 +30,8 @@ def _law(log_q: ArrayLike, name: str = "log_q") -> Float:
 def shannon(log_q: ArrayLike) -> Float:
     """(...,) Shannon entropy H(q) = -sum q log q, nats."""
     x = _law(log_q)
-    return np.asarray(np.sum(np.exp(x) * np.where(x == -np.inf, 0.0, -x), axis=-1))
+    with np.errstate(invalid="ignore"):  # 0 times -inf, left out of the sum
+        return np.asarray(-np.sum(np.exp(x) * x, axis=-1, where=x > -np.inf))
 
 
 def renyi(log_q: ArrayLike, alpha: float) -> Float:
@@ -46,17 +47,13 @@ def renyi(log_q: ArrayLike, alpha: float) -> Float:
     if alpha == np.inf:
         return np.asarray(-np.max(x, axis=-1))
     there = x > -np.inf
-    finite = np.where(there, x, 0.0)
-    log_sum = logsumexp(alpha * finite, there)
-    # log sum q^alpha = log(1 + sum q (q^(alpha-1) - 1)): near 0 no digit is lost this way.
-    tilt = (alpha - 1) * finite
-    mild = np.abs(tilt) < 1
-    differences = np.where(
-        mild, np.exp(x) * np.expm1(np.where(mild, tilt, 0.0)), np.exp(x + tilt) - np.exp(x)
-    )
-    excess = np.sum(np.where(there, differences, 0.0), axis=-1)
-    near = np.abs(excess) < 0.5
-    log_sum = np.where(near, np.log1p(np.where(near, excess, 0.0)), log_sum)
+    with np.errstate(invalid="ignore"):  # 0 times -inf, left out of the sums
+        log_sum = logsumexp(alpha * x, there)
+        # sum q^alpha = 1 + sum (q^alpha - q): near 0 no digit is lost this way.
+        gap = np.exp(min(alpha, 1.0) * x) * np.expm1(abs(alpha - 1) * x)
+        excess = np.copysign(np.sum(gap, axis=-1, where=there), 1 - alpha)
+    with np.errstate(divide="ignore"):
+        log_sum = np.where(excess > -0.5, np.log1p(excess), log_sum)
     return np.asarray(log_sum / (1 - alpha))
 
 
@@ -92,9 +89,7 @@ def distinct_in_k(log_q: ArrayLike, k: int) -> Float:
     if k < 0:
         raise ValueError(f"k: must be >= 0, got {k}")
     x = _law(log_q)
-    with np.errstate(divide="ignore"):
-        log_miss = np.where(x == 0.0, -np.inf, np.log1p(-np.exp(x)))
-    seen = -np.expm1(k * log_miss) if k else np.zeros_like(x)
+    seen = -np.expm1(k * log1mexp(x)) if k else np.zeros_like(x)
     return np.asarray(np.sum(seen, axis=-1))
 
 

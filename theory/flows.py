@@ -55,7 +55,8 @@ def softmax_pg_flow(policy: Policy, t: ArrayLike, *, clock: Clock | None = None)
     Raises ValueError on t < 0, not finite or not ascending, or such a clock.
     """
     shape = as_policy(policy).log_probs.shape
-    orbit = Orbit(policy.log_probs.reshape(-1, shape[-1]), policy.correct.reshape(-1, shape[-1]))
+    rows = (policy.C.size, shape[-1])
+    orbit = Orbit(policy.log_probs.reshape(rows), policy.correct.reshape(rows))
 
     def advance(step: float) -> Float:
         orbit.advance(step, clock)
@@ -163,37 +164,23 @@ class _Path:
     """A solution of y' = speed(t, y), followed step by step: nothing but the last state is kept."""
 
     def __init__(self, speed: Callable[[float, Float], Float], start: Float) -> None:
-        self.speed, self.state, self.time = speed, start, 0.0
-        self.step: float | None = None
+        from scipy.integrate import DOP853
+
         # The solver bounds the root mean square over the components; this bounds every component.
-        self.bound = max(TOLERANCE / max(start.size, 1) ** 0.5, _LEAST_TOLERANCE)
+        bound = max(TOLERANCE / max(start.size, 1) ** 0.5, _LEAST_TOLERANCE)
+        self.solver = DOP853(speed, 0.0, start, np.inf, rtol=bound, atol=bound)
 
     def advance(self, t: float) -> Float:
         """The state a time t > 0 later.  Raises ValueError if the solver fails."""
-        from scipy.integrate import DOP853
-
-        end = self.time + t
-        span = end - self.time
-        if span <= 0:  # less than the rounding of the time so far
-            return self.state
-        # The last step size, unless an early output time cut it to something useless.
-        last = self.step if self.step is not None and self.step > 1e-3 * span else None
-        solver = DOP853(
-            self.speed,
-            self.time,
-            self.state,
-            end,
-            first_step=None if last is None else min(last, span),
-            rtol=self.bound,
-            atol=self.bound,
-        )
-        while solver.status == "running":
+        solver = self.solver
+        # The next stop: the solver goes on from where it is, with the step size that it had.
+        solver.t_bound, solver.status = solver.t + t, "running"
+        while solver.t < solver.t_bound:
             message = solver.step()
             if solver.status == "failed":
+                end = solver.t_bound
                 raise ValueError(f"t: the flow could not be followed to {end}: {message}")
-        self.step = float(solver.h_abs)
-        self.time, self.state = end, np.asarray(solver.y)
-        return self.state
+        return np.asarray(solver.y)
 
 
 def _integrate(speed: Callable[[float, Float], Float], start: Float, t: float) -> Float:

@@ -17,6 +17,10 @@ from diffsmooth.theory.policy import Float, Policy, as_policy, floats, log_norma
 
 EntropyForm = Literal["self", "base"]
 
+#: Exponents from here on count as infinite.
+_STEEPEST = 1e12
+_EPS = float(np.finfo(np.float64).eps)
+
 
 def _positive(name: str, value: float) -> None:
     if not (np.isfinite(value) and value > 0):
@@ -149,22 +153,41 @@ def tempered(log_p: ArrayLike, a: ArrayLike) -> Float:
     ``a`` is a number or (...,).  theory.md B6.  Raises ValueError on NaN or infinite ``a``, NaN in
     ``log_p`` and laws without mass.
     """
-    x, there, power = _law_and_power(log_p, a)
-    return log_normalise(power[..., None] * np.where(there, x, 0.0), there)
+    return log_normalise(_powers(*_law_and_power(log_p, a)))
 
 
 def entropy_for_temperature(log_p: ArrayLike, a: ArrayLike) -> Float:
     """(...,) H(q_a) of the tempered law, nats.  One exponential an entry; raises as tempered."""
+    return _entropy(_powers(*_law_and_power(log_p, a)))
+
+
+def entropy_slope(log_p: ArrayLike, a: ArrayLike) -> Float:
+    """(...,) dH(q_a)/da = -a Var_{q_a}(log p), nats; theory.md B6.  Raises as tempered."""
     x, there, power = _law_and_power(log_p, a)
-    steep = np.where(there, power[..., None] * np.where(there, x, 0.0), -np.inf)
-    first = np.argmax(steep, axis=-1)[..., None]
-    shifted = steep - np.take_along_axis(steep, first, axis=-1)
+    q = np.exp(log_normalise(_powers(x, there, power)))
+    with np.errstate(invalid="ignore"):  # 0 times -inf, left out of the sums
+        mean = np.sum(q * x, axis=-1, keepdims=True, where=there)
+        variance = np.sum(q * (x - mean) ** 2, axis=-1, where=there)
+    return np.asarray(-power * variance)
+
+
+def _powers(x: Float, there: NDArray[np.bool_], a: Float) -> Float:
+    """(..., M) log of p^a; -inf where there is no mass, whatever a is."""
+    with np.errstate(invalid="ignore"):  # 0 times -inf
+        return np.where(there, a[..., None] * x, -np.inf)
+
+
+def _entropy(log_weights: Float) -> Float:
+    """(...,) H of the law proportional to the weights, nats."""
+    first = np.argmax(log_weights, axis=-1)[..., None]
+    shifted = log_weights - np.take_along_axis(log_weights, first, axis=-1)
     weight = np.exp(shifted)
     np.put_along_axis(weight, first, 0.0, axis=-1)
     rest = np.sum(weight, axis=-1)
-    # H = log Z + mean of -s with s = a log p - its maximum: both parts are >= 0.
-    fall = np.sum(weight * np.where(there, -shifted, 0.0), axis=-1) / (1 + rest)
-    return np.asarray(np.log1p(rest) + fall)
+    # H = log Z - mean of the logs, both relative to the largest weight: no part is negative.
+    with np.errstate(invalid="ignore"):  # 0 times -inf, left out of the sum
+        fall = np.sum(weight * shifted, axis=-1, where=shifted > -np.inf)
+    return np.asarray(np.log1p(rest) - fall / (1 + rest))
 
 
 def _law_and_power(
@@ -190,7 +213,8 @@ def temperature_for_entropy(log_p: ArrayLike, entropy: ArrayLike) -> Float:
     """(...,) the exponent a >= 0 with H(q_a) = ``entropy`` (...,) of laws log p (..., M); B8.
 
     H(q_a) falls from log M at a = 0 to the log of the number of modes as a -> inf (B6).  To the
-    last digits of a, or as far as the rounding of H allows: eps H / (a^2 Var log p), relative.
+    last digits of a, or as far as the rounding of H allows: eps H / (a^2 Var log p), relative; 0
+    for a uniform law, which no exponent changes.
     Raises ValueError, naming the argument, if the entropy lies outside that range.
     """
     x, there, target = _law_and_power(log_p, entropy, "entropy")
@@ -198,35 +222,24 @@ def temperature_for_entropy(log_p: ArrayLike, entropy: ArrayLike) -> Float:
     modes = np.sum(x == np.max(x, axis=-1, keepdims=True), axis=-1)
     target, size, modes = np.broadcast_arrays(target, size, modes)
     top, bottom = np.log(size), np.log(modes)
-    rounding = 8 * np.finfo(np.float64).eps * (1 + top) * size
+    rounding = 8 * _EPS * (1 + top) * size
     outside = ~((bottom - rounding <= target) & (target <= top + rounding))
     if np.any(outside):
         raise ValueError(
             f"entropy: must lie in [{bottom[outside][0]:.6g}, {top[outside][0]:.6g}] "
             f"for this law, got {target[outside][0]:.6g}"
         )
-    # Nothing to solve where the law is uniform (any a will do) and at the top.
+    # Nothing to solve at the top and where the law is uniform.
     still = (size == modes) | (target >= top)
-    goal = np.where(still, 0.5 * (top + bottom), target)
 
     def excess(a: Float) -> tuple[Float, Float]:
-        value, slope = _entropy_and_slope(x, there, a)
-        return np.where(still, 0.0, value - goal), slope
+        value = _entropy(_powers(x, there, a)) - target
+        return np.where(still, 0.0, value), entropy_slope(x, a)
 
     high = np.ones_like(top)
     while np.any(beyond := excess(high)[0] > 0):
         high = np.where(beyond, 2 * high, high)
-        if np.any(high > 1e12):
+        if np.any(high > _STEEPEST):
             worst = target[beyond][0]
             raise ValueError(f"entropy: {worst:.6g} is reached only as the exponent grows to inf")
-    root = decreasing_root(excess, np.zeros_like(top), high)
-    return np.where(target >= top, 0.0, np.where(size == modes, 1.0, root))
-
-
-def _entropy_and_slope(x: Float, there: NDArray[np.bool_], a: Float) -> tuple[Float, Float]:
-    """H(q_a) and its derivative -a Var(log p), (...,) each."""
-    finite = np.where(there, x, 0.0)
-    log_q = log_normalise(a[..., None] * finite, there)
-    q, log_q = np.exp(log_q), np.where(there, log_q, 0.0)
-    mean = np.sum(q * finite, axis=-1, keepdims=True)
-    return -np.sum(q * log_q, axis=-1), -a * np.sum(q * (finite - mean) ** 2, axis=-1)
+    return np.where(still, 0.0, decreasing_root(excess, np.zeros_like(top), high))

@@ -177,6 +177,7 @@ def _random(claim: Tempering, budget: Budget) -> Outcome:
     from diffsmooth.theory import diversity
     from diffsmooth.theory.optima import (
         entropy_for_temperature,
+        entropy_slope,
         temperature_for_entropy,
         tempered,
     )
@@ -221,16 +222,28 @@ def _random(claim: Tempering, budget: Budget) -> Outcome:
         # Entropy as a function of the exponent, and back; the uniform law is a = 0.
         entropy = float(entropy_for_temperature(log_b, a))
         values.append(-abs(entropy - float(diversity.shannon(low))))
+        # Its slope, with and without a trajectory that has no mass; |log b - mean| <= ptp log b.
+        mean = float(np.exp(low) @ log_b)
+        slope = claim.entropy_slope(a, float(np.exp(low) @ (log_b - mean) ** 2))
+        for law in (log_b, np.append(log_b, -np.inf)):
+            found = float(entropy_slope(law, a))
+            values.append(-abs(found - slope) / (4 + 4 * float(np.ptp(log_b))))
         back = float(entropy_for_temperature(log_b, temperature_for_entropy(log_b, entropy)))
         values.append(-abs(back - entropy))
         values.append(-abs(float(temperature_for_entropy(log_b, float(np.log(len(log_b)))))))
         # Near order 1 the plain formula loses the digits of 1/(1 - alpha).
         direct = tab.log_sum(1.01 * low) / (1 - 1.01)
         values.append(-abs(float(diversity.renyi(low, 1.01)) - direct) / 100)
+        # A large order: the sum of powers is far below 1.
+        direct = tab.log_sum(40 * low) / (1 - 40)
+        values.append(-abs(float(diversity.renyi(low, 40.0)) - direct) / 40)
+        # A point mass that rounding has put above 1.
+        values.append(-abs(float(diversity.distinct_in_k([4 * tab.EPS, -np.inf], 5)) - 1))
         # H - (alpha - 1) Var/2; the next term is below 1e-18 times 100^3.
         centred = low + entropy
-        close = entropy - 0.5e-9 * float(np.exp(low) @ centred**2)
-        values.append(-abs(float(diversity.renyi(low, 1 + 1e-9)) - close))
+        half = 0.5e-9 * float(np.exp(low) @ centred**2)
+        for order, close in ((1 + 1e-9, entropy - half), (1 - 1e-9, entropy + half)):
+            values.append(-abs(float(diversity.renyi(low, order)) - close))
         # Derivatives: 1/sum q^2 <= M and D_5 <= 5 q multiply the error of a log-mass by <= 2 M + 5.
         size = len(log_b)
         spread = float(np.ptp(log_b) * (a + step) + np.log(size))
