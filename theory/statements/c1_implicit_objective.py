@@ -18,7 +18,7 @@ from diffsmooth.theory.statements._weighted import (
     strengths,
     weighted_policies,
 )
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def _library(claim: ImplicitObjective, budget: Budget) -> Outcome:
             weighted.gradient(Smoothed(DrGRPO(), term, entry="reward")(batch)),
             smoothing_gradient(policy, g_p, g_n, centred=False),
         ]
-        worst = max(float(np.abs(x - expected).max()) for x in found)
+        worst = largest(*(np.abs(x - expected) for x in found))
         # The other forms have no J; there the library must say what the rules say.
         centred = SmoothingTerm(g_p, g_n, centring="correct")
         for base, standardised in ((DrGRPO(), False), (GRPO(eps=0), True)):
@@ -239,10 +239,10 @@ def _library(claim: ImplicitObjective, budget: Budget) -> Outcome:
                 advantage = Smoothed(base, form)(batch)
                 by_rule = weighted.gradient(advantage)
                 held = advantage_gradient(policy, weighted.advantages(advantage))
-                worst = max(worst, *(float(np.abs(x - by_rule).max()) for x in (tabular, held)))
+                worst = largest(worst, *(np.abs(x - by_rule) for x in (tabular, held)))
         clocked = smoothing_gradient(policy, g_p, g_n, clock=lambda c: (c * (1 - c)) ** -0.5)
         root = smoothing_gradient(policy, g_p, g_n, standardised=True)
-        worst = max(worst, float(np.abs(clocked - root).max()))
+        worst = largest(worst, float(np.abs(clocked - root).max()))
         # Each entry sums at most B products pi_i A_i with |A_i| <= 1 + (g_p + g_n) |log pi_i|, or
         # 1/sqrt(C (1-C)) <= B in place of 1.
         size = (1 + g_p + g_n) * (1 + float(np.abs(logits).max())) + weighted.rows.size

@@ -13,7 +13,7 @@ from diffsmooth.theory.statements._logs import Logs, entropy, log
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import log_sigmoid, log_sum, shannon
 from diffsmooth.theory.statements._weighted import EPS, Vector
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, least
 
 
 class Point(NamedTuple):
@@ -202,7 +202,7 @@ def _adversarial(claim: GlobalMaximum, budget: Budget) -> Outcome:
         d = log_m - shannon(log_q)
         point = Point(c, d, h_f, clc, flf, g_p, g_n, log_m)
         gap, bound = claim.gap(point), claim.bound(point)
-        return float(min(gap - bound, bound)) / (1 + g_p + g_n)
+        return least(gap - bound, bound) / (1 + g_p + g_n)
 
     # Entropies of five numbers: each is off by fewer than 100 roundings of size log 3.
     return adversarial.minimise(
@@ -256,7 +256,7 @@ def _climb(claim: GlobalMaximum, budget: Budget) -> Outcome:
         scale = (1 + g_p + g_n) * (1 + float(np.abs(policy.log_probs).max()))
         change = gap(policy, g_p, g_n) - gap(after, g_p, g_n) - step * slope
         tolerance = 8 * scale * step * step * slope + 200 * EPS * scale
-        return min(tolerance - abs(change), gap(after, g_p, g_n) + 200 * EPS * scale), 0.0
+        return least(tolerance - abs(change), gap(after, g_p, g_n) + 200 * EPS * scale), 0.0
 
     return random.for_all(
         st.tuples(

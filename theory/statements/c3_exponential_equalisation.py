@@ -19,7 +19,7 @@ from diffsmooth.theory.statements._weighted import (
     strengths,
     weighted_policies,
 )
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest, least
 
 Rate = Callable[[Any, Any, Any], Any]
 
@@ -211,14 +211,14 @@ def _library(claim: Equalisation, budget: Budget) -> Outcome:
             where = correct == part
             start, end, a = log_pi[where], after[where], advantage[where]
             ratio = start - start[0]
-            worst = max(
+            worst = largest(
                 worst,
                 float(np.abs(end - end[0] - np.exp(rate * t) * ratio).max()),
                 float(np.abs(a - a[0] - rate * ratio).max()),
             )
         # Log-probs and their products with e^{rate t}: a few roundings of the largest of them.
-        largest = float(np.abs(log_pi).max()) + 1
-        scale = largest * (1 + g_p + g_n + float(np.exp(g_n * t)) * (1 + (g_p + g_n) * t))
+        top = float(np.abs(log_pi).max()) + 1
+        scale = top * (1 + g_p + g_n + float(np.exp(g_n * t)) * (1 + (g_p + g_n) * t))
         return -worst, 8 * (log_pi.size + 8) * EPS * scale
 
     return random.for_all(
@@ -279,7 +279,7 @@ def _adversarial(claim: Equalisation, budget: Budget) -> Outcome:
         c = 0.5
         rise = shannon(tempered(start, np.exp(claim.correct(g, g, c) * t))) - shannon(start)
         fall = shannon(start) - shannon(tempered(start, np.exp(claim.incorrect(g, g, c) * t)))
-        return min(rise, fall)
+        return least(rise, fall)
 
     # log-probs up to 20 e^6 in size, weighted by probabilities: entropies stay below log 4 but
     # their rounding error is that of the normaliser, at most 20 e^6 roundings.

@@ -17,7 +17,7 @@ from diffsmooth.theory.statements._tabular import (
     rounding,
 )
 from diffsmooth.theory.statements._weighted import EPS, Vector
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest
 
 
 @dataclass(frozen=True)
@@ -220,19 +220,21 @@ def _library(claim: Iteration, budget: Budget) -> Outcome:
             (slice(n, None), claim.exponent(1 + g_n / beta, steps)),
         ):
             law, start = found[part], log_b[part]
-            worst = max(worst, float(np.abs((law - law[0]) - exponent * (start - start[0])).max()))
+            worst = largest(
+                worst, float(np.abs((law - law[0]) - exponent * (start - start[0])).max())
+            )
         gap = 0.0
         if g_n == 0 and share > 0:
             a_t = claim.exponent(1 - share, steps)
             d = (found[0] - a_t * log_b[0]) - (found[n] - log_b[n])
             gap = float(claim.gain(a_t, beta, g_p)) - float(d)
             twin = optima.smoothing(policy, 1 / d, (1 - a_t) / d, 0.0).log_probs
-            worst = max(worst, float(np.abs(twin - found).max()))
+            worst = largest(worst, float(np.abs(twin - found).max()))
         # T steps, each scaling the error by at most 1 + g_n/beta.
         growth = steps * (1 + g_n / beta) ** steps
         size = len(base.logits)
         bound = 4 * growth * rounding(size, base.spread + (1 + steps) / beta + steps)
-        return -max(worst, gap), bound
+        return -largest(worst, gap), bound
 
     return random.for_all(
         st.tuples(

@@ -11,7 +11,7 @@ import numpy as np
 from diffsmooth.theory.statements._moments import Law
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._weighted import EPS, Vector, WeightedPolicy, weighted_policies
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest, least
 
 
 class Point(NamedTuple):
@@ -275,7 +275,7 @@ def _library(claim: Thresholds, budget: Budget) -> Outcome:
                 rate = point.c * (g * bracket - float(claim.sharpening(point)))
                 size = g * slack + point.a * k1_error + 64 * EPS * (g + point.a) * (1 + point.e)
                 miss = abs(float(entropy_rate(policy, g, form)) - rate)
-                worst = max(worst, miss / (16 * point.c * size))
+                worst = largest(worst, miss / (16 * point.c * size))
             found = float(critical_strength(policy, form=form))
             if len(set(weighted.counts[: weighted.successes])) == 1:
                 # q uniform: K1/E has the limit 1, by the bounds on g*/(1-C).
@@ -283,23 +283,25 @@ def _library(claim: Thresholds, budget: Budget) -> Outcome:
                 bracket = claim.centred(limit) if "centred" in form else claim.literal(limit)
                 expected = float(claim.sharpening(limit) / bracket) if bracket > 0 else np.inf
                 if abs(bracket) > 1e-6:
-                    worst = max(worst, 0.0 if np.isclose(found, expected, rtol=1e-6) else 2.0)
+                    worst = largest(worst, 0.0 if np.isclose(found, expected, rtol=1e-6) else 2.0)
                 continue
             if point.k1 <= 4 * k1_error or abs(bracket) <= 64 * slack:
                 continue  # q uniform, or the sign of the bracket is beyond float64
             if bracket < 0:
-                worst = max(worst, 0.0 if np.isinf(found) else 1.0)
+                worst = largest(worst, 0.0 if np.isinf(found) else 2.0)
                 continue
             expected = float(claim.sharpening(point)) / bracket
             relative = k1_error / point.k1 + slack / bracket + 16 * EPS
-            worst = max(worst, abs(found / expected - 1) / (16 * relative) if found < np.inf else 2)
+            worst = largest(
+                worst, abs(found / expected - 1) / (16 * relative) if found < np.inf else 2
+            )
             base = GRPO(eps=0) if form.startswith("advantage") else DrGRPO()
             term = SmoothingTerm(expected, 0.0, centring="correct" if "centred" in form else "none")
             step = weighted.gradient(Smoothed(base, term)(weighted.batch()))[weighted.correct]
             q = np.exp(log_q)
             rate = -float(q @ ((step - q @ step) * log_q))
             scale = expected * slack + point.a * k1_error + 64 * EPS * float(np.abs(step).max())
-            worst = max(worst, abs(rate) / (16 * (1 + float(np.abs(log_q).max())) * scale))
+            worst = largest(worst, abs(rate) / (16 * (1 + float(np.abs(log_q).max())) * scale))
         return 1 - worst, 0.0
 
     return random.for_all(
@@ -423,7 +425,7 @@ def _adversarial(claim: Thresholds, budget: Budget) -> Outcome:
             return float("inf")  # q uniform up to rounding: 0/0
         ratio = float(claim.sharpening(point) / claim.centred(point)) / point.a
         w = log_q - float(np.exp(log_q) @ log_q)
-        return float(min(ratio / phi(float(w.max())) - 1, 1 - ratio / phi(float(w.min()))))
+        return least(ratio / phi(float(w.max())) - 1, 1 - ratio / phi(float(w.min())))
 
     # K1 and E are accurate to 1e-6 there: so is their ratio, twice over.
     return adversarial.minimise(

@@ -14,7 +14,7 @@ from diffsmooth.theory.statements._moments import Law
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import log_sum, shannon
 from diffsmooth.theory.statements._weighted import EPS, Vector
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest
 
 
 @dataclass(frozen=True)
@@ -213,12 +213,12 @@ def _library(claim: LengthLaw, budget: Budget) -> Outcome:
         for reduction, weights in forms:
             log_pi, rate = fixed_point(lengths, reduction, c)
             lam = float(rate)
-            worst = max(worst, abs(math.expm1(log_sum(log_pi) - math.log(claim.total(c)))))
-            worst = max(worst, float(np.abs(log_pi / weights + lam).max()) / (1 + abs(lam)))
-            worst = max(worst, _spread_of_term(log_pi, lengths, reduction) / (1 + abs(lam)))
+            worst = largest(worst, abs(math.expm1(log_sum(log_pi) - math.log(claim.total(c)))))
+            worst = largest(worst, float(np.abs(log_pi / weights + lam).max()) / (1 + abs(lam)))
+            worst = largest(worst, _spread_of_term(log_pi, lengths, reduction) / (1 + abs(lam)))
         # lambda to relative rounding; masses e^{-lambda w} have relative error lambda w eps.
-        largest = math.log(size / c) * float(lengths.max()) ** 2 + 8
-        return -worst, 64 * EPS * (largest + size)
+        top = math.log(size / c) * float(lengths.max()) ** 2 + 8
+        return -worst, 64 * EPS * (top + size)
 
     return random.for_all(
         st.tuples(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.integers(1, 9)),

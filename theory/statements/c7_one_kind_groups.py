@@ -10,7 +10,7 @@ import numpy as np
 
 from diffsmooth.theory.statements._moments import Law
 from diffsmooth.theory.statements._weighted import EPS
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _rules(claim: OneKind, budget: Budget) -> Outcome:
             if not where.any():
                 continue
             l_bar = float(logps[where].mean())
-            worst = max(
+            worst = largest(
                 worst,
                 float(np.abs(grpo[where]).max()),
                 abs(float(literal[where].mean()) - mean(g, l_bar)),
@@ -185,11 +185,11 @@ def _rules(claim: OneKind, budget: Budget) -> Outcome:
             both = bool(right.any()) and not correct[mixed].all()
             added = (dropped - grpo)[mixed]
             term = np.where(correct, -g * logps, g * logps)[mixed]
-            worst = max(worst, float(np.abs(added - (term if both else 0 * term)).max()))
+            worst = largest(worst, float(np.abs(added - (term if both else 0 * term)).max()))
             if right.any():
                 l_bar = float(logps[right].mean())
                 moved = (centred - grpo)[right].mean()
-                worst = max(worst, abs(float(moved) - claim.centred(g, l_bar)))
+                worst = largest(worst, abs(float(moved) - claim.centred(g, l_bar)))
         # Sums of at most len(rows) numbers below (1 + g) (10 + sqrt(rows)).
         return -worst, 8 * (len(rows) + 8) * EPS * (1 + g) * (10 + len(rows) ** 0.5)
 
@@ -220,7 +220,7 @@ def _tokens(batch: Any, g: float, lengths: list[int], literal: Any) -> float:
     both = Smoothed(DrGRPO(), SmoothingTerm(g, g, "token"))
     joined = both(tokens) - DrGRPO()(tokens)[:, None] - plain
     twice = Smoothed(both, SmoothingTerm(g, g))(tokens) - both(tokens) - literal[:, None]
-    worst = max(
+    worst = largest(
         float(np.abs(plain.sum(axis=1) - literal).max()),
         float(np.abs(plain[~mask]).max(initial=0.0)),
         float(np.abs(joined).max()),
@@ -232,8 +232,8 @@ def _tokens(batch: Any, g: float, lengths: list[int], literal: Any) -> float:
         if right.any():
             moved = centred[right][mask[right]]
             l_t = logps[right][mask[right]]
-            worst = max(worst, float(np.abs(moved + g * (l_t - l_t.mean())).max()))
-    return max(worst, float(np.abs(centred[~batch.correct]).max(initial=0.0)))
+            worst = largest(worst, float(np.abs(moved + g * (l_t - l_t.mean())).max()))
+    return largest(worst, float(np.abs(centred[~batch.correct]).max(initial=0.0)))
 
 
 STATEMENT = Statement(

@@ -20,7 +20,7 @@ from diffsmooth.theory.statements._weighted import (
     strengths,
     weighted_policies,
 )
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest
 
 
 @dataclass(frozen=True)
@@ -293,33 +293,33 @@ def _rule(claim: Quotient, budget: Budget) -> Outcome:
             inside = labels == c
             log_x = np.log(q[inside])
             drift = a[inside] - a[inside][0] - claim.within(g) * (log_x - log_x[0])
-            worst = max(worst, float(np.abs(drift).max()))
+            worst = largest(worst, float(np.abs(drift).max()))
         mean = float(weighted.probs[right] @ a) / float(weighted.probs[right].sum())
         # Centred: the mean over the correct answers is the reward's own, 1 - C, and F has -C.
         c_mass = float(weighted.probs[right].sum())
-        worst = max(worst, abs(mean - (1 - c_mass)))
-        worst = max(worst, float(np.abs(advantage[~right] + c_mass).max()))
+        worst = largest(worst, abs(mean - (1 - c_mass)))
+        worst = largest(worst, float(np.abs(advantage[~right] + c_mass).max()))
         _, ids = np.unique(labels, return_inverse=True)
         for found, own in (
             (np.exp(class_log_masses(np.log(q), labels, 3)), labels),
             (np.exp(class_log_masses(np.log(q), ids)), ids),
         ):
-            worst = max(worst, float(np.abs(found[own] - mass).max()), abs(found.sum() - 1))
-        worst = max(worst, _two_prompts(rule, batch))
+            worst = largest(worst, float(np.abs(found[own] - mass).max()), abs(found.sum() - 1))
+        worst = largest(worst, _two_prompts(rule, batch))
         # One class holds all: its share may be an ulp above 1.
         share, n = min(float(mass[0]), 1.0), int(sum(weighted.counts[: weighted.successes]))
         # Quotient smoothing raises class masses to a power and leaves each class's law alone.
         flat = equalised(np.log(q), ids, 0.5)
         tempered = mass**0.5 / sum(float(mass[ids == c][0]) ** 0.5 for c in set(ids.tolist()))
-        worst = max(worst, float(np.abs(np.exp(flat) - q / mass * tempered).max()))
+        worst = largest(worst, float(np.abs(np.exp(flat) - q / mass * tempered).max()))
         # A wording without mass stays without; ids number as many classes as there are.
         wider = equalised(np.append(np.log(q), -np.inf), np.append(ids, 0), 0.5)
         if wider[-1] != -np.inf or class_log_masses(np.log(q), ids).size != len(set(ids.tolist())):
             worst = math.inf
         tail = -math.log(share) - sum((1 - share) ** i / i for i in range(1, n))
-        worst = max(worst, abs(float(harmonic_share_bias(share, n)) - tail))
+        worst = largest(worst, abs(float(harmonic_share_bias(share, n)) - tail))
         bias = float(log_share_bias(share, n))
-        worst = max(
+        worst = largest(
             worst,
             abs(bias - float(_log_share(share, n, math.log)) + math.log(share)),
             math.log(claim.lower(share, n)) - bias,

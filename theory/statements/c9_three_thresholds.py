@@ -17,7 +17,7 @@ from diffsmooth.theory.statements._weighted import (
     strengths,
     weighted_policies,
 )
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest, least
 
 
 class Sums(NamedTuple):
@@ -188,10 +188,10 @@ def _library(claim: Thresholds, budget: Budget) -> Outcome:
         scale = c**2 * (1 - c) ** 2 * (sums.s2 + sums.f2)
         worst = abs(d_c - scale * (1 - factor))
         expected = c * (q * ((1 - c) - g * ell) + g * sums.k1 - base)
-        worst = max(worst, float(np.abs(d_log_q - expected).max()))
+        worst = largest(worst, float(np.abs(d_log_q - expected).max()))
         # log q is accurate to its size times K eps; K1 >= 1e-6 keeps g below 2e6.
-        largest = 1 + float(np.abs(np.log(pi)).max())
-        return -worst, 64 * (weighted.rows.size + 8) * EPS * (1 + g) * largest
+        top = 1 + float(np.abs(np.log(pi)).max())
+        return -worst, 64 * (weighted.rows.size + 8) * EPS * (1 + g) * top
 
     return random.for_all(
         st.tuples(weighted_policies(5, 3, 12), strengths(2)),
@@ -215,7 +215,7 @@ def _adversarial(claim: Thresholds, budget: Budget) -> Outcome:
         if sums.k1 < 1e-9:
             return float("inf")  # q uniform up to rounding
         low, middle = claim.entropy(sums), claim.vanishing(sums)
-        return float(min(1 - low / middle, claim.correctness(sums) / middle - 1))
+        return least(1 - low / middle, claim.correctness(sums) / middle - 1)
 
     # K1 >= 1e-9 is accurate to 1e-6, and so are the ratios.
     return adversarial.minimise(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, least
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -187,7 +187,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         bound = 8 * (k + rates.size + 4) * EPS
         certificate = float(np.mean((rates - mean) ** 2 * claim.quotient(k, 1 - rates, 1 - mean)))
         slack = bound * (1 + k * k)
-        return min(
+        return least(
             -float(np.abs(library - claim.value(rates, k)).max()) / bound,
             -abs(deficit - certificate) / slack,
             (deficit - float(claim.lower(k, 1 - mean, var))) / slack,

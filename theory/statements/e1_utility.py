@@ -39,7 +39,7 @@ from diffsmooth.theory.statements._reward_only import (
 from diffsmooth.theory.statements._softmax import Lumped
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, least
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -397,7 +397,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         big_k = min(big_k, size - (name == "pkpo-loo"))
         rule = rules(big_k)[name]
         pairs = [rule.two_values(j, size) for j in range(size + 1)]
-        largest = 1 + max(abs(float(x)) for pair in pairs for x in pair)
+        top = 1 + max(abs(float(x)) for pair in pairs for x in pair)
         plus, minus = [float(a) for a, _ in pairs], [float(b) for _, b in pairs]
 
         def slope(at: Any) -> Any:
@@ -420,7 +420,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
             "curvature": (-curved * first, second) if first else (float(np.isnan(curved)), 1.0),
         }
         # Binomial weights: 2G roundings; sums of G terms up to (G - 1) largest gaps.
-        bound = 32 * size * (size + 8) * EPS * largest * size
+        bound = 32 * size * (size + 8) * EPS * top * size
         # the division by u' and back
         bounds = dict.fromkeys(library, bound) | {
             "curvature": bound * (1 + (abs(second / first) if first else inf))
@@ -472,7 +472,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         if name in claim.curvatures:
             bend = float(claim.curvatures[name](c, size, big_k))
             checks.append(-abs(curved - bend) / (bound * (1 + abs(bend)) / first))
-        return min(checks), 1.0
+        return least(*checks), 1.0
 
     return random.for_all(
         st.tuples(

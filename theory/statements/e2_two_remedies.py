@@ -25,7 +25,7 @@ from diffsmooth.theory.statements._softmax import Lumped
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS
 from diffsmooth.theory.statements._weighted import WeightedPolicy, strengths, weighted_policies
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -194,7 +194,7 @@ def _natural_speeds(claim: Claim, policy: Any, g: float) -> float:
 
     h = 1e-4
     start = float(policy.logit_C)
-    largest = 1 + float(np.abs(np.asarray(policy.log_probs)).max())
+    top = 1 + float(np.abs(np.asarray(policy.log_probs)).max())
     literal = 1 + g * float(claim.across(float(shannon(policy.log_q)), float(policy.log_C)))
     wrong = 1 + g * float(claim.across(float(shannon(policy.log_f)), float(policy.log_1mC)))
     worst = 0.0
@@ -203,12 +203,12 @@ def _natural_speeds(claim: Claim, policy: Any, g: float) -> float:
         (g, 0.0, True, 1.0),
         (0.0, g, False, wrong),
     ):
-        bound = h * h * g * largest * (g * largest + 1 + abs(speed)) + 1e-10 * (1 + abs(start))
+        bound = h * h * g * top * (g * top + 1 + abs(speed)) + 1e-10 * (1 + abs(start))
         for moved in (
             natural_gradient_flow(policy, g_p, g_n, h, centred=centred),
             smoothing_flow(policy, h, g_p, g_n, centred=centred, geometry="natural"),
         ):
-            worst = max(worst, abs(float(moved.logit_C) - start - h * speed) / bound)
+            worst = largest(worst, abs(float(moved.logit_C) - start - h * speed) / bound)
     return worst
 
 
@@ -241,14 +241,14 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
             (np.asarray(smoothing_gradient(policy, g, 0.0, centred=False)) - base, literal),
             (np.asarray(smoothing_gradient(policy, g, 0.0, centred=True)) - base, centred),
         )
-        worst = max(float(np.abs(found - claimed).max()) for found, claimed in pairs)
+        worst = largest(*(np.abs(found - claimed) for found, claimed in pairs))
         # Sums of at most B products pi a with |a| <= 1 + g |log pi|.
         size = (1 + g) * (1 + float(np.abs(np.log(pi)).max()))
         cov = float((q * np.log(q) * (q - (q**2)[mask].sum()))[mask].sum())
         inner = float(pairs[1][0] @ slope_c) - g * float(claim.cost(c, cov))
         bound = 16 * (weighted.rows.size + 8) * EPS * size
         speeds = _natural_speeds(claim, policy, g)
-        return -max(worst / bound, abs(inner) / bound, speeds), 1.0
+        return -largest(worst / bound, abs(inner) / bound, speeds), 1.0
 
     return random.for_all(
         st.tuples(weighted_policies(), strengths()),

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS, LogitBase, logit_bases
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, least
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -276,7 +276,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         edge = float(claim.edge(np.mean(phi * a), phi.mean(), a.mean()))
         # u' is a sum of 8 terms up to sqrt(7) * 8 in size.
         checks.append(edge / (64 * 8 * (k + 8) * EPS * (1 + float(phi.max()))))
-        return min(checks), 1.0
+        return least(*checks), 1.0
 
     return random.for_all(
         st.tuples(

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS, LogitBase, logit_bases
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, least
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -201,7 +201,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         bound = delta * sum(
             4 + 2 / float(np.exp(p.log_C)) + 2 / float(np.exp(p.log_1mC)) for p in (policy, moved)
         )
-        return min(
+        return least(
             (gained - time * claim.slow(s_q, wrong)) / bound,
             (time * claim.fast(s_f) - gained) / bound,
         ), 1.0

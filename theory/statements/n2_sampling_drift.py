@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from diffsmooth.theory.statements._logs import entropy, total
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, least
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -193,7 +193,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         )
         drift = float(np.abs(chance @ moved - claim.mean(q)).max())
         size = 1 + float(np.abs(log_moved).max())
-        return min(
+        return least(
             -abs(simpson - expected) / (8 * delta),
             -drift / (8 * delta),
             fall / (8 * size * delta),

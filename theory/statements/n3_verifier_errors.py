@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS, LogitBase, logit_bases
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, least
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -226,7 +226,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         claimed = claim.exponent(rate, g, 1.0) * log_b + rate
         claimed = claimed - np.logaddexp.reduce(claimed)
         checks.append(-float(np.abs(optimum - claimed).max()) / bound)
-        return min(checks), 1.0
+        return least(*checks), 1.0
 
     return random.for_all(
         st.tuples(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, least
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,7 +147,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         v = c * (1 - c)
         gap = 1 - float(grpo_clock(c, size)) * v**0.5
         bound = 64 * (size + 8) * EPS
-        return min(gap - claim.least(size), claim.most(size, v) - gap) / bound, 1.0
+        return least(gap - claim.least(size), claim.most(size, v) - gap) / bound, 1.0
 
     return random.for_all(
         st.tuples(st.floats(0.001, 0.999), st.integers(2, 48)),

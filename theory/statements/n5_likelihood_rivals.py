@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest
 
 if TYPE_CHECKING:
     from diffsmooth.theory.rules import GroupBatch
@@ -247,9 +247,8 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
 
     def answers(group: Group) -> tuple[float, float]:
         batch = group.batch()
-        worst = max(
-            float(np.max(np.abs(rule(n, group.strength)(batch) - _expected(claim, group, n))))
-            for n in names
+        worst = largest(
+            *(np.abs(rule(n, group.strength)(batch) - _expected(claim, group, n)) for n in names)
         )
         # Rewards below 1 + 3, log-probs below 3 in size, sums of 7, factors up to 7.
         return 512 * EPS * 10 - worst, 0.0
@@ -265,7 +264,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         bonus = rules.rule("entropy-bonus", g=g, base=plain)(zero)
         penalty = rules.rule("kl", beta=g, base=plain)(zero)
         entropy, kl = -np.sum(pi * log_pi), np.sum(pi * (log_pi - log_b))
-        worst = max(
+        worst = largest(
             np.max(np.abs(policy.gradient(bonus) - claim.entropy(pi, log_pi, entropy, g))),
             np.max(np.abs(policy.gradient(penalty) - claim.kl(pi, log_pi, log_b, kl, g))),
         )
@@ -285,7 +284,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         q, f = end.log_q[end.correct], end.log_f[~end.correct]
         top = np.max(np.log(policy.probs)[policy.correct])
         logit = np.log(q.size) + top + 1 / beta - start.log_1mC
-        worst = max(
+        worst = largest(
             np.max(np.abs(q + np.log(q.size))),
             np.max(np.abs(f - start.log_f[~end.correct])),
             abs(float(end.logit_C) - float(logit)),

@@ -20,7 +20,7 @@ from typing import Any
 
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest
 
 Formula = Callable[..., Any]
 
@@ -174,8 +174,8 @@ def _covariance_margin(claim: Claim) -> Callable[[Tokens], float]:
         mean_a = sum(advantage[i] for i, _ in cells) / len(cells)
         mean_l = sum(logps[c] for c in cells) / len(cells)
         share = {c: claim.part(advantage[c[0]], mean_a, logps[c], mean_l) for c in cells}
-        worst = max(
-            abs(found[i, j] - share.get((i, j), 0.0)) for i in range(rows) for j in range(_WIDTH)
+        worst = largest(
+            *(abs(found[i, j] - share.get((i, j), 0.0)) for i in range(rows) for j in range(_WIDTH))
         )
         # Advantages up to 2, log-probs up to 25, means over 20 tokens.
         slack = 512 * EPS * 100
