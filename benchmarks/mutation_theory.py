@@ -45,6 +45,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from fnmatch import fnmatch
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,9 @@ class Config:
 
     targets: tuple[str, ...] = TARGETS
     """Files to mutate, as patterns below theory/."""
+
+    judges: tuple[str, ...] = ("*",)
+    """Statement files that may judge, as patterns (``a*``); fewer can only lower the score."""
 
     again: bool = False
     """Judge anew the mutants of the CSV that were not killed."""
@@ -360,10 +364,10 @@ def _baseline_task(copy: Path, statement: Any, task: Any) -> dict[str, Any]:
 def _record(copy: Path, function: Callable[[], Any]) -> tuple[Any, set[tuple[str, int]], set[str]]:
     """The function's result, the functions of theory/ it entered, the files of theory/ loaded."""
     theory = str((copy / "diffsmooth" / "theory").resolve()) + os.sep
-    codes = set()
+    codes: dict[int, Any] = {}  # by identity: the hash of a code object is slow
 
     def note(frame: Any, event: str, _: Any) -> None:
-        codes.add(frame.f_code)
+        codes[id(frame.f_code)] = frame.f_code
 
     sys.settrace(note)
     try:
@@ -372,7 +376,7 @@ def _record(copy: Path, function: Callable[[], Any]) -> tuple[Any, set[tuple[str
         sys.settrace(None)
     called = {
         (c.co_filename.removeprefix(theory), c.co_firstlineno)
-        for c in codes
+        for c in codes.values()
         if c.co_filename.startswith(theory)
     }
     files = [getattr(m, "__file__", None) or "" for m in list(sys.modules.values())]
@@ -494,7 +498,9 @@ def _baselines(config: Config, copy: Path) -> list[dict[str, Any]]:
     modules = [
         f"diffsmooth.theory.statements.{p.stem}"
         for p in sorted((theory / "statements").glob("*.py"))
-        if p.stem != "template" and not p.stem.startswith("_")
+        if p.stem != "template"
+        and not p.stem.startswith("_")
+        and any(fnmatch(p.stem, pattern) for pattern in config.judges)
     ]
     fresh = [m for m in modules if m in kept and _unchanged(kept[m]["files"], digests)]
     found = {m: kept[m] for m in fresh}
@@ -506,7 +512,7 @@ def _baselines(config: Config, copy: Path) -> list[dict[str, Any]]:
             continue
         value["files"] = {f: digests[f] for f in value["files"]}
         found[module] = value
-        cache.write_text(json.dumps(list(found.values())))
+        cache.write_text(json.dumps(list((kept | found).values())))
     for statement in found.values():
         for task in statement["tasks"]:
             if task["red"]:

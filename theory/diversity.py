@@ -52,7 +52,7 @@ def renyi(log_q: ArrayLike, alpha: float) -> Float:
         # sum q^alpha = 1 + sum (q^alpha - q): near 0 no digit is lost this way.
         gap = np.exp(min(alpha, 1.0) * x) * np.expm1(abs(alpha - 1) * x)
         excess = np.copysign(np.sum(gap, axis=-1, where=there), 1 - alpha)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # far from 0 the plain sum is the better
         log_sum = np.where(excess > -0.5, np.log1p(excess), log_sum)
     return np.asarray(log_sum / (1 - alpha))
 

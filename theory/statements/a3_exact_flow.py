@@ -3,11 +3,16 @@ r"""A3. The softmax policy-gradient flow, solved: one common shift of the recipr
 Proof, for any number of trajectories.
 1. theta_i' = dC/dtheta_i = pi_i (1 - C) on S and -pi_i C on F.  With w = exp(theta) and W = sum w
    this is d(1/w_i)/dt = -(1 - C)/W on S and C/W on F: the same number for the whole part.
-2. dC/dt = |grad C|^2 = C^2 (1-C)^2 (sum q^2 + sum f^2) >= C^2 (1-C)^2 (1/M + 1/N), so C -> 1.
-3. The sum of theta is conserved.  c(t) cannot exceed u_1 = min_S 1/w(0) (the weights stay finite:
-   |theta'| <= 1).  Were c to stop below u_1, the weights on S would be bounded, hence by
-   conservation the product of the weights on F bounded below, and 1 - C with it: against 2.
-4. So c -> u_1, and 1 - q(top) <= m-th part of (u_1 - c) sum 1/(u_i - u_1) -> 0: complete collapse
+2. dC/dt = |grad C|^2 = C^2 (1-C)^2 (sum q^2 + sum f^2), so C rises, and with sum q^2 >= 1/M and
+   sum f^2 >= 1/N the speed of 1/(1-C) is at least k C(0)^2, k = 1/M + 1/N: by the mean value
+   theorem 1/(1-C) >= 1/(1-C(0)) + k C(0)^2 t, and C -> 1.
+3. c(t) cannot exceed u_1 = min_S 1/w(0) (the weights stay finite: |theta'| <= 1).  Let e^x =
+   u_1/(u_1 - c) be what the leader is multiplied by; the others on S are by less.  The sum of theta
+   is conserved, so sum_F theta falls by G <= M x, and by the means' inequality (log z <= z - 1,
+   summed over z_j = w_j/mean) W_F >= N g e^{-G/N}, g the geometric mean of w(0) on F.  With
+   W_S <= W_S(0) e^x this is x (1 + M/N) >= log(N g/W_S(0)) + logit C: by 2 x -> inf, c -> u_1, and
+   u_1 - c falls at least like t^{-N/(M+N)}.
+4. So 1 - q(top) <= m-th part of (u_1 - c) sum 1/(u_i - u_1) -> 0: complete collapse
    onto argmax_S b, evenly where several are equal.
 5. c grows, and w_i is multiplied by u_i/(u_i - c), more the likelier i is: q(t) majorises q(s) for
    t > s.  On F: v_j/(v_j + d), less the likelier j is, and the order survives: f flattens.
@@ -22,10 +27,11 @@ from itertools import accumulate
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from diffsmooth.theory.statements._gibbs import positivity
 from diffsmooth.theory.statements._softmax import Lumped, bottom_mass_grows, top_mass_grows
-from diffsmooth.theory.statements._steps import together
+from diffsmooth.theory.statements._steps import identities, together
 from diffsmooth.theory.statements._tabular import EPS, LogitBase, logit_bases
-from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest, least
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +53,10 @@ class Claim:
         A bound on q_i/q_1 for every i behind the leader 1.
     failing(u_1, c, W_F)
         A bound on 1 - C, with W_F the weight of F at time 0.
+    arrival(C, k)
+        A bound on the speed of 1/(1 - C), with C at time 0 and k = 1/M + 1/N.
+    ahead(M, N, r)
+        A bound on x = log u_1/(u_1 - c), with r = log(N g/W_S(0)) + logit C.
     """
 
     correct: Formula = lambda u, c: u - c
@@ -56,6 +66,8 @@ class Claim:
     gain_rate: Formula = lambda C, s_q, s_f: C**2 * (1 - C) ** 2 * (s_q + s_f)
     trailing: Formula = lambda u_1, u_i, c: (u_1 - c) / (u_i - u_1)
     failing: Formula = lambda u_1, c, W_F: (u_1 - c) * W_F
+    arrival: Formula = lambda C, k: C**2 * k
+    ahead: Formula = lambda M, N, r: r * N / (M + N)
 
 
 CLAIM = Claim()
@@ -94,8 +106,22 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
     steps["dC/dt = |grad C|^2"] = sp.expand(
         norm - claim.gain_rate(big_c, on_s.mean(x), on_f.mean(x))
     )
-    symbols = [*pair.symbols, shift, u, big_c, on_s.mean(x), on_f.mean(x)]
-    return symbolic.zero(steps, symbols, "reciprocal weights shift together")
+    s_q, s_f, mean = sp.symbols("s_q s_f mean", positive=True)
+    rate = sp.diff(1 / (1 - big_c), big_c) * claim.gain_rate(big_c, s_q, s_f)
+    steps["speed of 1/(1-C)"] = sp.cancel(rate - big_c**2 * (s_q + s_f))
+    # z - 1 - log z = z phi(1/z) >= 0 with phi of ``positivity``; z = w_j/mean averages 1 - 1 = 0.
+    z = sp.Symbol("z", positive=True)
+    phi = (1 / z) * sp.log(1 / z) - 1 / z + 1
+    steps["log z <= z - 1"] = sp.expand(z - 1 - sp.log(z) - sp.expand_log(z * phi))
+    weights = Law("F, uniformly", (x,))
+    steps["the means' inequality, summed"] = sp.expand(
+        weights.mean(x / mean - 1) - (weights.mean(x) / mean - 1)
+    )
+    symbols = [*pair.symbols, shift, u, big_c, on_s.mean(x), on_f.mean(x), s_q, s_f, z, mean]
+    return together(
+        lambda: symbolic.zero(steps, symbols, "reciprocal weights shift together"),
+        lambda: identities(positivity(), "x log x - x + 1 >= 0"),
+    )
 
 
 def check_smt(claim: Claim, budget: Budget) -> Outcome:
@@ -110,6 +136,9 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
     on_s = [claim.correct(x, at) for x in (u, v) for at in (s, t)]
     on_f = [claim.incorrect(x, at) for x in (u, v) for at in (s, t)]
     mean, m = z3.Reals("mean_square M")
+    start, now, s_q, s_f = z3.Reals("C_0 C s_q s_f")
+    n, x, fall, rest = z3.Reals("N x G W_S(0)")
+    log_s, log_f, log_g, log_n = z3.Reals("log_W_S log_W_F log_g log_N")
     return together(
         lambda: smt.prove(
             # u < v: i is likelier.  w_i(t)/w_i(s) > w_j(t)/w_j(s) with w = 1/(u - c).
@@ -140,6 +169,32 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
             [m >= 1, mean - 2 / m + 1 / m >= 0],
             mean >= 1 / m,
             "sum q^2 >= 1/M",
+        ),
+        lambda: smt.prove(
+            [start > 0, now >= start, now < 1, s_q > 0, s_f > 0],
+            [
+                claim.gain_rate(now, s_q, s_f) > 0,
+                claim.gain_rate(now, s_q, s_f) >= claim.arrival(start, s_q + s_f) * (1 - now) ** 2,
+                claim.arrival(start, s_q + s_f) > 0,
+            ],
+            "C rises, and 1/(1-C) at least linearly",
+        ),
+        lambda: smt.prove(
+            # w_i(t)/w_i(0) = u_i/(u_i - c) with u <= v: the others on S grow by less.
+            [u > 0, v >= u, t >= 0, *live],
+            u * claim.correct(v, t) >= v * claim.correct(u, t),
+            "the leader of S grows most",
+        ),
+        lambda: smt.prove(
+            [
+                *(m >= 1, n >= 1, fall <= m * x, log_s <= rest + x),
+                n * log_f >= n * (log_n + log_g) - fall,
+            ],
+            x >= claim.ahead(m, n, log_n + log_g - rest + (log_s - log_f)),
+            "the leader's growth follows the odds: c -> u_1, at a rate",
+        ),
+        lambda: smt.prove(
+            [m >= 1, n >= 1, s > 0], claim.ahead(m, n, s) > 0, "and grows without bound with them"
         ),
     )
 
@@ -228,7 +283,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
             examples=400 if budget.deep else 40,
         ),
         lambda: random.for_all(
-            st.tuples(st.integers(0, 10**6), st.integers(3, 6), st.floats(-3.0, 12.0)),
+            st.tuples(st.integers(0, 10**6), st.integers(3, 6), st.floats(-3.0, 250.0)),
             lambda t: _late(claim, *t),
             budget,
             "batches with different correct sets, at any time",
@@ -245,6 +300,21 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
             show=lambda t: f"logit C = {t[0]:.4g}, M = {t[1]}, N = {t[2]}, t = 10^{t[3]:.4g}",
             examples=200 if budget.deep else 25,
         ),
+        lambda: random.for_all(
+            st.tuples(logit_bases(), st.floats(-3.0, 12.0)),
+            lambda t: _rates(claim, t[0], 10.0 ** t[1]),
+            budget,
+            "how far C and the leader must have come",
+            show=lambda t: f"{t[0]}, t = 10^{t[1]:.4g}",
+        ),
+        lambda: random.for_all(
+            st.tuples(logit_bases(), st.sampled_from([0.1, 1.0, 4.0]), st.floats(0.01, 15.0)),
+            lambda t: _timed(claim, *t),
+            budget,
+            "the clock against a quadrature along the shift",
+            show=lambda t: f"{t[0]} times {t[1]:g}, the leader multiplied by e^{t[2]:.4g}",
+            examples=200 if budget.deep else 25,
+        ),
     )
 
 
@@ -256,7 +326,7 @@ def _late(claim: Claim, seed: int, size: int, decades: float) -> tuple[float, fl
     from diffsmooth.theory.policy import Policy
 
     rng = np.random.default_rng(seed)
-    logits = rng.normal(size=(3, size)) * rng.choice([0.1, 1.0, 8.0])
+    logits = rng.normal(size=(3, size)) * rng.choice([0.1, 1.0, 8.0, 100.0])
     masks = rng.random((3, size)) < 0.5
     masks[:, 0], masks[:, 1] = (True, False, True), (False, True, False)
     log_pi = softmax_pg_flow(Policy.from_logits(logits, masks), 10.0**decades).log_probs
@@ -293,18 +363,83 @@ def _tied(logit: float, right: int, wrong: int, decades: float) -> tuple[float, 
     return -float(np.max(np.abs(grown - target) / slack)), 1.0
 
 
+def _rates(claim: Claim, base: LogitBase, time: float) -> tuple[float, float]:
+    """The two rates of steps 2 and 3 on the library's flow, in nats."""
+    import numpy as np
+
+    from diffsmooth.theory.flows import softmax_pg_flow
+
+    policy, logits, mask = base.policy(), base.logits, base.mask
+    late = softmax_pg_flow(policy, time)
+    right, wrong = int(mask.sum()), int((~mask).sum())
+    speed = claim.arrival(float(policy.C), 1 / right + 1 / wrong)
+    arrived = -float(late.log_1mC) - float(np.logaddexp(-policy.log_1mC, np.log(speed * time)))
+    theta = late.log_probs - late.log_probs.mean() + logits.mean()
+    leader = int(np.argmax(np.where(mask, logits, -np.inf)))
+    odds = np.log(wrong) + logits[~mask].mean() - np.logaddexp.reduce(logits[mask]) + late.logit_C
+    ahead = float(theta[leader] - logits[leader]) - claim.ahead(right, wrong, float(odds))
+    # The flow's time is exact to 1e-11, and d log(1-C)/d log t and dx/d log t are at most 1.
+    rounding = 64 * EPS * (2 * (1 + float(np.abs(theta).max() + np.abs(logits).max())) + theta.size)
+    return least(arrived, ahead), 1e-10 + rounding
+
+
+def _timed(claim: Claim, base: LogitBase, scale: float, x: float) -> tuple[float, float]:
+    """t = int dc W/(1-C) = int dc W^2/W_F, c = u_1 (1 - e^-x), by adaptive quadrature in x.
+
+    At each x the other shift d solves the conserved sum of theta; nothing of it is the library's.
+    The library's flow over that time must bring the leader to the same x.
+    """
+    import numpy as np
+    from scipy.integrate import quad
+    from scipy.optimize import brentq
+
+    from diffsmooth.theory.flows import softmax_pg_flow
+    from diffsmooth.theory.policy import Policy
+
+    logits, mask = base.logits * scale, base.mask
+    u, v = np.exp(-logits[mask]), np.exp(-logits[~mask])
+    first, other = float(u.min()), float(v.min())
+
+    def duration(x: float) -> float:
+        # dt/dx
+        left = (u - first) + first * np.exp(-x)  # u - c, without cancellation
+        grown = float(np.log(u / left).sum())
+        # log(1 + d/min v) <= sum log(1 + d/v) <= N log(1 + d/min v).
+        ends = [np.log(other) + np.log(np.expm1(s)) for s in (grown / v.size, grown)]
+        d = np.exp(
+            brentq(
+                lambda y: float(np.log1p(np.exp(y) / v).sum()) - grown,
+                ends[0] - 1e-9,
+                ends[1] + 1e-9,
+                xtol=1e-13,
+            )
+        )
+        failing = float((1 / claim.incorrect(v, d)).sum())
+        return float((float((1 / left).sum()) + failing) ** 2 / failing * first * np.exp(-x))
+
+    time = float(quad(duration, 0.0, x, epsabs=0.0, epsrel=1e-11, limit=400)[0])
+    late = softmax_pg_flow(Policy.from_logits(logits, mask), time)
+    theta = late.log_probs - late.log_probs.mean() + logits.mean()
+    leader = int(np.argmax(np.where(mask, logits, -np.inf)))
+    found = float(theta[leader] - logits[leader])
+    # Relative errors of 1e-11 in both times, 1e-12 in d; theta has rounding of its size.
+    rounding = 64 * EPS * (2 * (1 + float(np.abs(theta).max() + np.abs(logits).max())) + theta.size)
+    return -abs(found - x), 4e-11 * time / duration(x) + rounding
+
+
 def _spread(inverse: Formula, start: Any, theta: Any) -> float:
-    """How far 1/w(t) is from ``inverse(1/w(0), shift)`` with the shift of the first trajectory.
+    """How far 1/w(t) is from ``inverse(1/w(0), shift)`` with the shift of the leader.
 
     Relative to the larger of 1/w(0) and 1/w(t), which is what rounding is relative to.
     """
     import numpy as np
 
     u, now = np.exp(-start), np.exp(-theta)
-    # inverse is affine in the shift: recover it from the first trajectory.
-    slope = inverse(u[0], 1.0) - inverse(u[0], 0.0)
-    shift = (now[0] - inverse(u[0], 0.0)) / slope
-    scale = np.maximum(u, now) + np.maximum(u[0], now[0])
+    # inverse is affine in the shift: recover it from the likeliest, whose 1/w it changes most.
+    k = int(np.argmin(u))
+    at_0 = inverse(u[k], 0.0)
+    shift = (now[k] - at_0) / (inverse(u[k], u[k]) - at_0) * u[k]
+    scale = np.maximum(u, now) + np.maximum(u[k], now[k])
     return float((np.abs(inverse(u, shift) - now) / scale).max())
 
 
@@ -345,6 +480,11 @@ STATEMENT = Statement(
         r"$C\to 1$ and $q(t)\to$ the uniform law on $\mathrm{argmax}_S\, b$; $q(t)$ majorises "
         r"$q(s)$ and $f(s)$ majorises $f(t)$ for $t>s$.  With $u=1/w(0)$, $u_1$ the smallest on "
         r"$S$: $q_i/q_1\leq (u_1-c)/(u_i-u_1)$ and $1-C\leq (u_1-c)\,W_F(0)$."
+        "\n\n"
+        r"Rates ($M$ correct, $N$ incorrect trajectories, $g$ the geometric mean of $w(0)$ on"
+        r" $F$): $\frac{1}{1-C}\geq\frac{1}{1-C(0)}+C(0)^2\left(\frac{1}{M}+\frac{1}{N}\right)t$ and"
+        r" $\log\frac{u_1}{u_1-c}\geq\frac{N}{M+N}\left(\log\frac{N g}{W_S(0)}"
+        r"+\mathrm{logit}\,C\right)$, so $c\to u_1$."
     ),
     claim=CLAIM,
     methods=(
@@ -355,7 +495,12 @@ STATEMENT = Statement(
         ),
         Method("smt", "any number of trajectories (pairs and lumps), all times", check_smt),
         Method("exact", "8 rational flows, parts of 1 to 6 trajectories", check_exact),
-        Method("random", "library, 2 to 12 trajectories, t in [.05, 4]", check_random),
+        Method(
+            "random",
+            "library, 2 to 12 trajectories, t in [.05, 4] against an ODE, up to 10^12 against the"
+            " rates and up to 10^250 against the shifts; the clock by quadrature",
+            check_random,
+        ),
     ),
     mutants=(
         Mutant(
@@ -382,6 +527,16 @@ STATEMENT = Statement(
             "c and d run at the same speed",
             replace(CLAIM, c_speed=lambda C, W: C / W),
             by="symbolic",
+        ),
+        Mutant(
+            "1/(1-C) gains C(0) k a unit of time, not C(0)^2 k",
+            replace(CLAIM, arrival=lambda C, k: C * k),
+            by="smt",
+        ),
+        Mutant(
+            "the leader's growth is all of the odds'",
+            replace(CLAIM, ahead=lambda M, N, r: r),
+            by=("smt", "random"),
         ),
     ),
     limits=(
