@@ -482,7 +482,7 @@ STATEMENT = Statement(
         r"$S$: $q_i/q_1\leq (u_1-c)/(u_i-u_1)$ and $1-C\leq (u_1-c)\,W_F(0)$."
         "\n\n"
         r"Rates ($M$ correct, $N$ incorrect trajectories, $g$ the geometric mean of $w(0)$ on"
-        r" $F$): $\frac{1}{1-C}\geq\frac{1}{1-C(0)}+C(0)^2\left(\frac{1}{M}+\frac{1}{N}\right)t$ and"
+        r" $F$): $\frac{1}{1-C}\geq\frac{1}{1-C(0)}+C(0)^2\left(\frac{1}{M}+\frac{1}{N}\right)t$,"
         r" $\log\frac{u_1}{u_1-c}\geq\frac{N}{M+N}\left(\log\frac{N g}{W_S(0)}"
         r"+\mathrm{logit}\,C\right)$, so $c\to u_1$."
     ),

@@ -191,6 +191,36 @@ def _adversarial(claim: Gibbs, budget: Budget) -> Outcome:
     )
 
 
+def _draw(ax: Any) -> None:
+    """Every policy lies on the line J* - beta KL(pi||pi*), whatever beta."""
+    from diffsmooth.theory.optima import gibbs
+    from diffsmooth.theory.policy import Policy, relative_entropy
+
+    rng = np.random.default_rng(0)
+    base = Policy.from_probs([0.4, 0.3, 0.2, 0.1], [True, False, True, False])
+    reward = np.array([1.0, 0.2, 0.6, 0.0])
+    rivals = base.log_probs + rng.normal(size=(60, 4)) * rng.uniform(0, 1, size=(60, 1))
+    log_pi = np.array([tab.tempered(x, 1.0) for x in rivals])
+    styles = (("#0072B2", "o", "-", 0.25), ("#D55E00", "s", "--", 0.5), ("#009E73", "^", ":", 1.0))
+    for colour, marker, dash, beta in styles:
+        best = gibbs(base, reward, beta)
+
+        def value(law: tab.Array, beta: float = beta) -> Any:
+            return np.exp(law) @ reward - beta * relative_entropy(law, base.log_probs)
+
+        away = relative_entropy(log_pi, best.log_probs)
+        near = away <= 0.5
+        ax.plot(away[near], value(log_pi)[near], marker, color=colour, mfc="none", ms=5)
+        x = np.array([0.0, 0.5])
+        top = float(value(best.log_probs))
+        label = rf"$\beta={beta:g}$: $J^\ast-\beta\,$KL"
+        ax.plot(x, top - beta * x, dash, color=colour, label=label)
+    ax.plot([], [], "o", color="black", mfc="none", ms=5, label="random policies")
+    ax.set_xlabel(r"$\mathrm{KL}(\pi\|\pi^\ast)$ (nats)")
+    ax.set_ylabel(r"$J(\pi)=E[\rho]-\beta\,\mathrm{KL}(\pi\|b)$")
+    ax.legend(fontsize="small")
+
+
 STATEMENT = Statement(
     id="B1",
     title="Gibbs: the optimum of reward minus a KL penalty",
@@ -233,4 +263,5 @@ STATEMENT = Statement(
         ),
     ),
     limits="An optimum over all policies; says nothing of the path that training takes.",
+    figure=_draw,
 )

@@ -136,6 +136,34 @@ def _random(claim: ChainRule, budget: Budget) -> Outcome:
     return random.for_all(strategy, margin, budget, "the library's policy and divergences")
 
 
+def _draw(ax: Any) -> None:
+    """The three parts that an entropy bonus pays for, on top of each other."""
+    from diffsmooth.theory.optima import entropy_bonus
+    from diffsmooth.theory.policy import Policy, kl, kl_decomposition
+
+    base = Policy.from_probs([0.25, 0.1, 0.05, 0.4, 0.15, 0.05], np.arange(6) < 3)
+    ratios = np.linspace(0.0, 3.0, 61)
+    policies = [entropy_bonus(base, 1.0, float(g)) for g in ratios]
+    parts = np.array([[float(x) for x in kl_decomposition(pi, base)] for pi in policies]).T
+    areas = ax.stackplot(
+        ratios,
+        parts,
+        labels=(
+            r"$\mathrm{kl}(C\|p)$",
+            r"$C\,\mathrm{KL}(q\|b_S)$",
+            r"$(1-C)\,\mathrm{KL}(f\|b_F)$",
+        ),
+        colors=("#999999", "#56B4E9", "#E69F00"),
+        edgecolor="black",
+        linewidth=0.5,
+    )
+    for area, hatch in zip(areas, ("", "//", ".."), strict=True):
+        area.set_hatch(hatch)
+    ax.plot(ratios, [float(kl(pi, base)) for pi in policies], "k-", lw=2, label="KL$(\\pi\\|b)$")
+    ax.set(xlabel=r"entropy bonus $g/\beta$", ylabel="nats", xlim=(0, 3), ylim=(0, None))
+    ax.legend(fontsize="small", loc="upper left")
+
+
 STATEMENT = Statement(
     id="B2",
     title="Chain rule: what a policy pays for, part by part",
@@ -170,4 +198,5 @@ STATEMENT = Statement(
         ),
     ),
     limits="An identity; the forward KL has the weights p and 1 - p instead.",
+    figure=_draw,
 )

@@ -164,6 +164,22 @@ def _adversarial(claim: Vanilla, budget: Budget) -> Outcome:
     )
 
 
+def _draw(ax: Any) -> None:
+    """Correctness rises with 1/beta; the shares of the correct trajectories stand still."""
+    from diffsmooth.theory.optima import vanilla
+    from diffsmooth.theory.policy import Policy
+
+    base = Policy.from_probs([0.12, 0.06, 0.02, 0.5, 0.3], np.arange(5) < 3)
+    grid = np.linspace(0.05, 6.0, 60)
+    best = [vanilla(base, 1 / float(y)) for y in grid]
+    ax.plot(grid, [float(pi.C) for pi in best], "k-", lw=2, label="correctness $C$")
+    for k, (colour, dash) in enumerate((("#0072B2", "--"), ("#D55E00", "-."), ("#009E73", ":"))):
+        shares = [float(np.exp(pi.log_q[k])) for pi in best]
+        ax.plot(grid, shares, dash, color=colour, label=f"$q_{k + 1}=b_S({k + 1})$")
+    ax.set(xlabel=r"$1/\beta$", ylabel="probability", ylim=(0, 1))
+    ax.legend(fontsize="small")
+
+
 STATEMENT = Statement(
     id="B3",
     title="No collapse at the optimum of KL-regularised RL",
@@ -203,4 +219,5 @@ STATEMENT = Statement(
         "The optimum, not the path: sampling (A1) and the softmax geometry (A2-A4) do collapse q"
         " on the way, for the same objective."
     ),
+    figure=_draw,
 )

@@ -205,6 +205,40 @@ def _adversarial(claim: EntropyBonus, budget: Budget) -> Outcome:
     )
 
 
+def _draw(ax: Any) -> None:
+    """The bonus flattens the correct and the incorrect part alike; both forms are one family."""
+    from diffsmooth.theory.optima import entropy_bonus
+    from diffsmooth.theory.policy import Policy
+
+    base = Policy.from_probs([0.2, 0.07, 0.03, 0.45, 0.2, 0.04, 0.01], np.arange(7) < 3)
+    grid = np.linspace(-0.75, 3.0, 76)
+    own = [entropy_bonus(base, 1.0, float(g)) for g in grid]
+    twin = [entropy_bonus(base, *EntropyBonus().same(1.0, float(g)), form="base") for g in grid]
+    for part, size, colour, dash, marker, name in (
+        ("log_q", 3, "#0072B2", "-", "o", "correct part, $H(q)$"),
+        ("log_f", 4, "#D55E00", "--", "s", "incorrect part, $H(f)$"),
+    ):
+        entropies = [
+            [tab.shannon(law[law > -np.inf]) / np.log(size) for law in laws]
+            for laws in ([getattr(pi, part) for pi in family] for family in (own, twin))
+        ]
+        ax.plot(grid, entropies[0], dash, color=colour, label=f"{name}: self-entropy form")
+        ax.plot(
+            grid[::8],
+            entropies[1][::8],
+            marker,
+            color=colour,
+            mfc="none",
+            label=r"base-surprisal form at $(\beta+g, g)$",
+        )
+    ax.axvline(0.0, color="black", lw=0.8)
+    ax.text(0.05, 0.02, "base policy's parts at g = 0", fontsize="small")
+    ax.set(
+        xlabel=r"bonus $g/\beta$ (penalty: $g<0$)", ylabel="entropy / its maximum", ylim=(0, 1.02)
+    )
+    ax.legend(fontsize="small", loc="lower right", bbox_to_anchor=(1, 0.07))
+
+
 STATEMENT = Statement(
     id="B4",
     title="An entropy bonus tempers the correct and the incorrect part alike",
@@ -252,4 +286,5 @@ STATEMENT = Statement(
         " (a <= 0: uniform, then reversed order) corresponds to no beta > 0 in the self-entropy"
         " form; a = 0 is its limit beta = 0 (B10)."
     ),
+    figure=_draw,
 )

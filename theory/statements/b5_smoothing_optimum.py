@@ -213,6 +213,33 @@ def _adversarial(claim: Smoothing, budget: Budget) -> Outcome:
     )
 
 
+def _draw(ax: Any) -> None:
+    """Shares of the correct trajectories, and where literal and centred smoothing leave C."""
+    from diffsmooth.theory.optima import smoothing
+    from diffsmooth.theory.policy import Policy
+
+    base = Policy.from_probs([0.24, 0.05, 0.01, 0.4, 0.3], np.arange(5) < 3)
+    grid = np.linspace(0.0, 2.0, 81)
+    s, f = base.log_probs[:3], base.log_probs[3:]
+    literal = [smoothing(base, 1.0, float(g)) for g in grid]
+    for k, (colour, dash) in enumerate((("#0072B2", "--"), ("#D55E00", "-."), ("#009E73", ":"))):
+        shares = [float(np.exp(pi.log_q[k])) for pi in literal]
+        ax.plot(grid, shares, dash, color=colour, label=f"$q_{k + 1}$, both forms")
+    ax.plot(grid, [float(pi.C) for pi in literal], "k-", lw=2, label="$C$, literal")
+    centred = []
+    for g in grid:
+        shift = g * float(np.exp(tab.tempered(s, 1 - g)) @ s)
+        logit = Smoothing().centred(tab.log_sum((1 - g) * s), tab.log_sum(f), 1.0, shift)
+        centred.append(np.exp(tab.log_sigmoid(logit)))
+    ax.plot(grid[::5], centred[::5], "k-o", ms=4, mfc="white", label="$C$, centred (no constant)")
+    ax.axvline(1.0, color="black", lw=0.8)
+    ax.text(1.02, 0.02, r"uniform at $g_p=\beta$; the order turns", fontsize="small")
+    ax.set(
+        xlabel=r"strength $g_p/\beta$ ($\beta=1$, $g_n=0$)", ylabel="probability", ylim=(0, 1.02)
+    )
+    ax.legend(fontsize="small", ncol=2)
+
+
 STATEMENT = Statement(
     id="B5",
     title="The optimum of differential smoothing",
@@ -265,4 +292,5 @@ STATEMENT = Statement(
         "pi_ref = b. With pi_ref = pi_old the fixed point is another (C1, C2). Without the constant"
         " the centred rule reaches logit C > logit p - KL(q||b_S) by beta alone, not any value."
     ),
+    figure=_draw,
 )
