@@ -209,9 +209,9 @@ def _draw(ax: Any) -> None:
             return np.exp(law) @ reward - beta * relative_entropy(law, base.log_probs)
 
         away = relative_entropy(log_pi, best.log_probs)
-        near = away <= 0.5
+        near = away <= 1
         ax.plot(away[near], value(log_pi)[near], marker, color=colour, mfc="none", ms=5)
-        x = np.array([0.0, 0.5])
+        x = np.array([0.0, 1.0])
         top = float(value(best.log_probs))
         label = rf"$\beta={beta:g}$: $J^\ast-\beta\,$KL"
         ax.plot(x, top - beta * x, dash, color=colour, label=label)

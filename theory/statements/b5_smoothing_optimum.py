@@ -234,10 +234,9 @@ def _draw(ax: Any) -> None:
     ax.plot(grid[::5], centred[::5], "k-o", ms=4, mfc="white", label="$C$, centred (no constant)")
     ax.axvline(1.0, color="black", lw=0.8)
     ax.text(1.02, 0.02, r"uniform at $g_p=\beta$; the order turns", fontsize="small")
-    ax.set(
-        xlabel=r"strength $g_p/\beta$ ($\beta=1$, $g_n=0$)", ylabel="probability", ylim=(0, 1.02)
-    )
-    ax.legend(fontsize="small", ncol=2)
+    ax.set(xlabel=r"strength $g_p/\beta$ ($\beta=1$, $g_n=0$)", ylabel="probability")
+    ax.set_ylim(0, 1.02)
+    ax.legend(fontsize="small", ncol=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 STATEMENT = Statement(
