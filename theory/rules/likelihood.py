@@ -1,4 +1,8 @@
-"""Rivals that read log-probs: entropy bonus, KL reward, unlikeliness, UCPO, MARA."""
+"""Rivals that read log-probs: entropy bonus, KL reward, unlikeliness, UCPO, MARA.
+
+An answer whose mask is empty has no log-prob: it keeps its reward, and is neither an anchor nor
+one of the answers that are weighed against each other.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +123,8 @@ class Unlikeliness(ChangedReward):
         xp, reward = batch.xp, batch.work_reward
         rank = xp.astype(_ranks(batch, _answer_logps(batch, self.reduction)), reward.dtype)
         size = batch.groups.sum(xp.ones_like(reward))
-        factor = xp.where(batch.correct, 1 - self.weight * rank / size, xp.ones_like(reward))
+        scored = batch.correct & batch.has_tokens
+        factor = xp.where(scored, 1 - self.weight * rank / size, xp.ones_like(reward))
         return reward * factor
 
 
@@ -152,13 +157,15 @@ class UCPO(Rule):
             return self.base(batch)
         xp = batch.xp
         score = -_answer_logps(batch, self.reduction)
-        number = xp.astype(batch.correct, score.dtype)
-        top = batch.groups.max(xp.where(batch.correct, score, xp.full_like(score, -float("inf"))))
-        shifted = xp.where(batch.correct, score - top, xp.zeros_like(score))
+        scored = batch.correct & batch.has_tokens
+        number = xp.astype(scored, score.dtype)
+        top = batch.groups.max(xp.where(scored, score, xp.full_like(score, -float("inf"))))
+        shifted = xp.where(scored, score - top, xp.zeros_like(score))
         weight = xp.exp(shifted) * number
         count = batch.groups.sum(number)
         share = divide(xp, weight, batch.groups.sum(weight))
-        factor = xp.where(batch.correct, (1 - self.tau) + self.tau * count * share, number + 1)
+        spread = (1 - self.tau) + self.tau * count * share
+        factor = xp.where(scored, spread, xp.ones_like(spread))
         advantage = self.base(batch)
         return advantage * xp.astype(factor, advantage.dtype)
 
@@ -190,10 +197,11 @@ class MARA(ChangedReward):
 
     def reward(self, batch: GroupBatch) -> Array:
         xp, reference = batch.xp, batch.sequence_ref_logps
+        scored = batch.correct & batch.has_tokens
         anchor = batch.groups.max(
-            xp.where(batch.correct, reference, xp.full_like(reference, -float("inf")))
+            xp.where(scored, reference, xp.full_like(reference, -float("inf")))
         )
-        bonus = xp.where(batch.correct, anchor - reference, xp.zeros_like(reference))
+        bonus = xp.where(scored, anchor - reference, xp.zeros_like(reference))
         reward = batch.work_reward
         return reward + self.beta * xp.astype(bonus, reward.dtype)
 

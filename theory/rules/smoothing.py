@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from diffsmooth.theory.rules._backend import Array, divide, is_symbolic, namespace
+from diffsmooth.theory.rules._backend import Array, divide, is_symbolic, namespace, working
 from diffsmooth.theory.rules.base import Part, Rule, among, is_zero, nonnegative
 from diffsmooth.theory.rules.baselines import GRPO
 from diffsmooth.theory.rules.batch import GroupBatch, Groups
@@ -108,7 +108,7 @@ class SmoothingTerm:
             if batch.logps is None or batch.logps.ndim != 2:
                 raise ValueError('logps: reduction="token" needs token log-probs (B, T)')
             mask = batch.full_mask
-            logps = batch.logps
+            logps = working(xp, batch.logps)
             return xp.where(mask, logps, xp.zeros_like(logps)), mask
         if self.reduction == "sum":
             return batch.sequence_logps, batch.has_tokens

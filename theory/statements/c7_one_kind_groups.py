@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 
 from diffsmooth.theory.statements._moments import Law
+from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._weighted import EPS
 from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, largest
+
+#: Unit roundoff of float32, in which half precisions are summed.
+EPS32 = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -202,6 +206,82 @@ def _rules(claim: OneKind, budget: Budget) -> Outcome:
     )
 
 
+def _transcribed(claim: OneKind, batch: Any, term: Any) -> list[list[float]]:
+    """The term of every token, one prompt at a time; without a token, no term."""
+    rows = range(len(batch.reward))
+    length = [int(batch.mask[i].sum()) for i in rows]
+    out = [[0.0] * batch.mask.shape[1] for _ in rows]
+    for prompt in set(batch.group.tolist()):
+        answers = [i for i in rows if batch.group[i] == prompt]
+        right = [i for i in answers if batch.correct[i] and length[i]]
+        if term.one_kind == "drop" and len({bool(batch.correct[i]) for i in answers}) == 1:
+            continue
+        x: dict[int, list[float]] = {}
+        for i in answers:
+            tokens = [float(v) for v in batch.logps[i][batch.mask[i]]]
+            power = {"sum": 0, "mean": 1, "spread": 2}.get(term.reduction)
+            x[i] = tokens if power is None else [sum(tokens) / (length[i] or 1) ** power]
+        middle = 0.0
+        if term.centring == "correct" and right:
+            values = [v for i in right for v in x[i]]
+            middle = sum(values) / len(values)
+        for i in answers:
+            sign = claim.literal_correct if batch.correct[i] else claim.literal_wrong
+            strength = term.g_correct if batch.correct[i] else term.g_incorrect
+            moved = [sign(strength, v - (middle if batch.correct[i] else 0.0)) for v in x[i]]
+            if length[i]:
+                out[i][: len(moved)] = moved
+    return out
+
+
+def _trainer(claim: OneKind, budget: Budget) -> Outcome:
+    """Token log-probs with ragged masks, some empty: NumPy, torch, and half precision in single."""
+    from hypothesis import strategies as st
+
+    from diffsmooth.theory.rules import GroupBatch, SmoothingTerm
+    from diffsmooth.theory.statements._trainer import halved, in_torch, torch_gap
+    from diffsmooth.theory.verify import random
+
+    row = st.tuples(st.integers(0, 1), st.booleans(), st.lists(st.integers(-40, 0), max_size=3))
+    forms = st.tuples(
+        st.sampled_from(["sum", "mean", "spread", "token"]),
+        st.sampled_from(["none", "correct"]),
+        st.sampled_from(["keep", "drop"]),
+    )
+
+    def margin(instance: tuple[list[tuple[int, bool, list[int]]], Any]) -> tuple[float, float]:
+        rows, (reduction, centring, one_kind) = instance
+        mask = np.array([[t < len(r[2]) for t in range(3)] for r in rows])
+        # What is masked must not count: nan would be seen.
+        logps = np.array([[x / 8 for x in r[2]] + [np.nan] * (3 - len(r[2])) for r in rows])
+        correct = np.array([r[1] for r in rows])
+        batch = GroupBatch(
+            correct.astype(np.float64), correct, np.array([r[0] for r in rows]), logps, mask
+        )
+        term = SmoothingTerm(0.75, 0.5, reduction, centring, one_kind)
+        found = np.asarray(term(batch))
+        expected = np.array(_transcribed(claim, batch, term))
+        if found.ndim == 1:
+            expected = expected[:, 0]
+        worst = largest(np.abs(found - expected), torch_gap(term, batch))
+        # Eighths are exact in half precision, and so are their sums in single, but not in half.
+        small = term(halved(batch))
+        tensors = term(in_torch(halved(batch))).numpy()
+        single = small.dtype == tensors.dtype == np.float32
+        rough = largest(np.abs(small - expected), np.abs(tensors - expected))
+        # At most 30 numbers below 5 (15 in sum), a mean and a product.
+        return -largest(worst / (64 * EPS * 15), rough / (64 * EPS32 * 15), 0 if single else 2), 1.0
+
+    return random.for_all(
+        st.tuples(st.lists(row, min_size=1, max_size=8), forms),
+        margin,
+        budget,
+        "token log-probs in NumPy and torch, half precision",
+        show=lambda x: f"(prompt, correct, 8 log pi of the tokens) {x[0]}, {x[1]}",
+        examples=budget.examples // 2,
+    )
+
+
 def _tokens(batch: Any, g: float, lengths: list[int], literal: Any) -> float:
     """Token form: its sum is the sequence term; centred, a prompt's correct tokens sum to 0."""
     from diffsmooth.theory.rules import DrGRPO, Smoothed, SmoothingTerm
@@ -265,7 +345,14 @@ STATEMENT = Statement(
         ),
         Method("smt", "any n >= 1 (lumped sum of log-probs), all g > 0", _lumped),
         Method("exact", "all groups of n <= 4 draws from 3 rational laws", _exact),
-        Method("random", "rule objects, up to 10 answers to 3 prompts", _rules),
+        Method(
+            "random",
+            "rule objects, up to 10 answers to 3 prompts; tokens with ragged and empty masks in "
+            "NumPy and torch",
+            lambda claim, budget: together(
+                lambda: _rules(claim, budget), lambda: _trainer(claim, budget)
+            ),
+        ),
     ),
     mutants=(
         Mutant(

@@ -441,10 +441,9 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         # The rule's own advantages, by definition: many rules share one expected gradient.
         for j in range(size + 1):
             up, down = claim.advantages[name](j, size, big_k)
-            if j:
-                checks.append(-abs(plus[j] - up) / bound)
-            if j < size:
-                checks.append(-abs(minus[j] - down) / bound)
+            # Of a kind that the group lacks the advantage is 0.
+            checks.append(-abs(plus[j] - (up if j else 0)) / bound)
+            checks.append(-abs(minus[j] - (down if j < size else 0)) / bound)
         if name in claim.closed:
             checks.append(-abs(first - float(claim.closed[name](c, size, big_k))) / bound)
         if name in claim.weights:

@@ -161,7 +161,8 @@ class Group:
         lengths = np.array(self.lengths)
         mask = np.arange(int(lengths.max()) + 1)[None, :] < lengths[:, None]
         spread = [
-            -np.array(x)[:, None] / 8 / lengths[:, None] for x in (self.eighths, self.reference)
+            -np.array(x)[:, None] / 8 / np.maximum(lengths, 1)[:, None]
+            for x in (self.eighths, self.reference)
         ]
         logps, reference = (np.where(mask, x, -50.0) for x in spread)
         right = np.array(self.right)
@@ -180,15 +181,19 @@ def _expected(claim: Claim, group: Group, name: str) -> list[float]:
     from math import exp
 
     size = len(group.eighths)
-    total = [-x / 8 for x in group.eighths]
-    # Comparisons in integers: x/L < y/M iff x M < y L.
-    mean = [Fraction(-x, 8 * n) for x, n in zip(group.eighths, group.lengths, strict=True)]
-    reference = [-x / 8 for x in group.reference]
+    # Without a token there is no log-prob, and nothing to weigh by it.
+    scored = [n > 0 for n in group.lengths]
+    total = [-x / 8 * s for x, s in zip(group.eighths, scored, strict=True)]
+    mean = [
+        Fraction(-x, 8 * n) if n else Fraction(0)
+        for x, n in zip(group.eighths, group.lengths, strict=True)
+    ]
+    reference = [-x / 8 * s for x, s in zip(group.reference, scored, strict=True)]
     reward = [float(c) for c in group.right]
     out = [0.0] * size
     for prompt in {*group.second}:
         rows = [i for i in range(size) if group.second[i] == prompt]
-        right = [i for i in rows if group.right[i]]
+        right = [i for i in rows if group.right[i] and scored[i]]
         s = group.strength
         paid = {i: reward[i] for i in rows}
         if name == "kl":
@@ -219,6 +224,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
     from hypothesis import strategies as st
 
     from diffsmooth.theory import rules
+    from diffsmooth.theory.statements._trainer import torch_gap
     from diffsmooth.theory.statements._weighted import strengths, weighted_policies
     from diffsmooth.theory.verify import random
 
@@ -234,15 +240,15 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
     names = ("entropy sum", "entropy mean", "kl", "mara", "ucpo", "unlikeliness")
 
     @st.composite
-    def groups(draw: Any) -> Group:
-        size = draw(st.integers(1, 7))
+    def groups(draw: Any, least: int = 1) -> Group:
+        size = draw(st.integers(least, 7))
 
         def column(entry: Any) -> Any:
             return tuple(draw(st.lists(entry, min_size=size, max_size=size)))
 
         return Group(
             column(st.integers(0, 24)), column(st.integers(0, 24)), column(st.booleans()),
-            column(st.booleans()), column(st.integers(1, 4)), draw(st.integers(0, 8)) / 8,
+            column(st.booleans()), column(st.integers(0, 4)), draw(st.integers(0, 8)) / 8,
         )  # fmt: skip
 
     def answers(group: Group) -> tuple[float, float]:
@@ -291,11 +297,25 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         )
         return 512 * EPS * (1 + 1 / beta) * 10 - float(worst), 0.0
 
+    def trainer(group: Group) -> tuple[float, float]:
+        """Two prompts of two or more answers each: tensors say what arrays say, rule by rule."""
+        size = len(group.lengths)
+        batch = replace(group.batch(), group=np.arange(size) % 2, classes=np.array(group.lengths))
+        small: dict[str, Any] = {
+            "pass-at-k": {"k": 2}, "pkpo": {"k": 2}, "two-part": {"base": rules.PassAtK(2)},
+        }  # fmt: skip
+        worst = largest(*(torch_gap(rules.rule(n, **small.get(n, {})), batch) for n in rules.NAMES))
+        # GRPO of rewards in which log-probs are mixed divides by deviations down to 1e-3.
+        return 512 * EPS * 10 * 1e3 - worst, 0.0
+
     weighted = st.tuples(weighted_policies(), strengths(), st.integers(0, 3))
     return together(
         lambda: random.for_all(groups(), answers, budget, "six rules, answer by answer"),
         lambda: random.for_all(weighted, gradients, budget, "expected gradients"),
         lambda: random.for_all(weighted, fixed_point, budget, "MARA's fixed point"),
+        lambda: random.for_all(
+            groups(4), trainer, budget, "every rule in torch", examples=budget.examples // 5
+        ),
     )
 
 
@@ -321,7 +341,11 @@ STATEMENT = Statement(
         Method("symbolic", "gradients for n = 4, all policies; MARA: any S", check_symbolic),
         Method("smt", "UCPO: any n >= 2, all q, tau in [0, 1]; ranks: any group", check_smt),
         Method("exact", "UCPO's sum: n = 1, 2, 5, all q and tau; 120 groups", check_exact),
-        Method("random", "library: groups of 1 to 7 answers, ragged tokens, ties", check_random),
+        Method(
+            "random",
+            "library: groups of 1 to 7 answers, ragged and empty masks, ties; torch against NumPy",
+            check_random,
+        ),
     ),
     mutants=(
         Mutant(

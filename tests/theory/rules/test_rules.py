@@ -195,6 +195,39 @@ def test_half_precision_is_summed_in_single() -> None:
     assert term[0].item() == pytest.approx(-float(logps[0, 0]) * 4096, rel=1e-5)
 
 
+@pytest.mark.parametrize("centring", ["none", "correct"])
+def test_the_token_form_too_is_computed_in_single(centring: str) -> None:
+    """A mean over 4096 tokens in bfloat16 would keep two digits."""
+    logps = -torch.linspace(0.5, 1.5, 2 * 4096).reshape(2, 4096).to(torch.bfloat16)
+    batch = GroupBatch(
+        torch.ones(2), torch.tensor([True, True]), torch.zeros(2, dtype=torch.long), logps
+    )
+    term = SmoothingTerm(0.7, 0.0, "token", centring)(batch)  # type: ignore[arg-type]
+    exact = logps.double()
+    expected = -0.7 * (exact - (exact.mean() if centring == "correct" else 0.0))
+    assert term.dtype == torch.float32
+    torch.testing.assert_close(term.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_answer_without_a_token_is_no_anchor_and_weighs_nothing() -> None:
+    """Answer 2 is correct and masked out whole: the others get what they get without it."""
+    logps = np.array([[-1.0], [-3.0], [-0.5], [-2.0]])
+    mask = np.array([[True], [True], [False], [True]])
+    correct = np.array([True, True, True, False])
+    batch = GroupBatch(
+        correct.astype(float), correct, np.zeros(4, int), logps, mask, ref_logps=logps
+    )
+    plain = rule("vanilla")
+    # MARA's anchor is answer 0: a bonus of 2 nats on answer 1 alone.
+    np.testing.assert_allclose(rule("mara", beta=0.5, base=plain)(batch), [1.0, 2.0, 1.0, 0.0])
+    x = np.exp([1.0, 3.0])
+    factor = 0.5 + 0.5 * 2 * x / x.sum()
+    np.testing.assert_allclose(rule("ucpo", tau=0.5, base=plain)(batch), [*factor, 1.0, 0.0])
+    # Ranks of answers 0, 1 and 3: it neither adds to them nor has one of its own to lose by.
+    found = rule("unlikeliness", weight=0.5, base=plain)(batch)
+    np.testing.assert_allclose(found, [1 - 0.5 * 2 / 4, 1.0, 1.0, 0.0])
+
+
 def test_gradients_flow_and_stay_finite_in_groups_of_one_reward() -> None:
     reward = torch.ones(4, dtype=torch.float64, requires_grad=True)
     logps = torch.tensor([-1.0, -2.0, -3.0, -4.0], dtype=torch.float64, requires_grad=True)
