@@ -14,6 +14,39 @@ from diffsmooth.sim.dynamics.models import Bool, Float, Int, Model
 
 
 @dataclass(frozen=True, eq=False)
+class Solutions:
+    """Of S seeds and Q trained prompts, the M correct answers that a prompt has at most.
+
+    prompt (Q, 1); answer (S, Q, M) ids; there (S, Q, M) False on padding; first (S, Q, M): the
+    place of the first correct answer of the same class.
+    """
+
+    prompt: Int
+    answer: Int
+    there: Bool
+    first: Int
+
+    def of(self, values: Float) -> Float:
+        """(L, S, Q, M) of ``values`` (L, S, P, K); what stands on padding means nothing."""
+        seed = np.arange(len(self.answer))[:, None, None]
+        return np.asarray(values[:, seed, self.prompt, self.answer])
+
+    @cached_property
+    def single(self) -> bool:
+        """Is every correct answer a class of its own?"""
+        return bool(np.all(self.first == np.arange(self.first.shape[-1])))
+
+    def by_class(self, mass: Float) -> Float:
+        """(L, S, Q, M) mass of each class, at the place of its first answer, 0 elsewhere."""
+        if self.single:
+            return mass
+        row = np.arange(mass.size // mass.shape[-1]).reshape(*mass.shape[:-1], 1)
+        index = row * mass.shape[-1] + self.first
+        summed = np.bincount(index.reshape(-1), mass.reshape(-1), minlength=mass.size)
+        return np.asarray(summed.reshape(mass.shape))
+
+
+@dataclass(frozen=True, eq=False)
 class Environment:
     """Problems and their base policy, S independent draws of them.
 
@@ -84,6 +117,21 @@ class Environment:
     def incorrect(self) -> Bool:
         """(S, P, K) the answers that are wrong (padding is neither)."""
         return np.asarray(~self.correct & self.valid)
+
+    @cached_property
+    def solutions(self) -> Solutions:
+        """The correct answers of the trained prompts, side by side."""
+        train = np.flatnonzero(self.train)
+        correct, classes = self.correct[:, train], self.classes[:, train]
+        counts = correct.sum(-1)
+        # A stable sort puts the correct answers first, in their order.
+        answer = np.argsort(~correct, axis=-1, kind="stable")[..., : int(counts.max())]
+        there = np.arange(answer.shape[-1]) < counts[..., None]
+        kind = np.take_along_axis(classes, answer, -1)
+        # Classes by first appearance: an answer's class is the first answer of the same class.
+        same = (kind[..., :, None] == kind[..., None, :]) & there[..., None, :]
+        first = np.where(there, same.argmax(-1), np.arange(answer.shape[-1]))
+        return Solutions(train[:, None], answer, there, first)
 
     @cached_property
     def full_lengths(self) -> Int:

@@ -27,32 +27,24 @@ def pass_at_k(success: Float, k: int) -> Float:
         return np.asarray(-np.expm1(k * np.log1p(-np.minimum(success, 1.0))))
 
 
-def success(environment: Environment, log_probs: Float, *, test: bool = False) -> Float:
+def success(environment: Environment, probabilities: Float, *, test: bool = False) -> Float:
     """(L, S, prompts) chance of a correct answer on the train or on the test prompts."""
     prompts = environment.test if test else environment.train
     right = environment.test_correct if test else environment.correct
-    return np.asarray((np.exp(log_probs) * right)[:, :, prompts].sum(-1))
+    if not prompts.all():
+        probabilities, right = probabilities[:, :, prompts], right[:, prompts]
+    return np.asarray(np.einsum("lspk,spk->lsp", probabilities, right * 1.0))
 
 
-def class_masses(environment: Environment, log_probs: Float) -> Float:
-    """(L, S, P, classes) probability of each class of correct answers; 0 where there is none."""
-    mass = np.exp(log_probs) * environment.correct
-    identity = np.arange(environment.classes.shape[-1])
-    if np.array_equal(environment.classes, np.broadcast_to(identity, environment.classes.shape)):
-        return np.asarray(mass)
-    one_hot = (environment.classes[..., None] == np.arange(environment.classes.max() + 1)) * 1.0
-    return np.asarray((mass[..., None, :] @ one_hot)[..., 0, :])
+def correct_law(environment: Environment, log_probs: Float) -> Float:
+    """(L, S, P, K) log q: the law of correct answers, -inf outside."""
+    return _normalised(np.where(environment.correct, log_probs, -np.inf))
 
 
-def correct_law(environment: Environment, log_probs: Float, *, classes: bool = False) -> Float:
-    """(L, S, P, ...) log q: the law of correct answers (or of their classes), -inf outside."""
-    if classes:
-        with np.errstate(divide="ignore"):
-            joint = np.log(class_masses(environment, log_probs))
-    else:
-        joint = np.where(environment.correct, log_probs, -np.inf)
-    top = joint.max(-1, keepdims=True)
-    return np.asarray(joint - top - np.log(np.exp(joint - top).sum(-1, keepdims=True)))
+def _normalised(joint: Float) -> Float:
+    shifted = joint - joint.max(-1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return np.asarray(shifted)
 
 
 def measure(environment: Environment, log_probs: Float) -> dict[str, Float]:
@@ -64,34 +56,43 @@ def measure(environment: Environment, log_probs: Float) -> dict[str, Float]:
     """
     from diffsmooth.theory import diversity
 
-    e = environment
-    train = np.flatnonzero(e.train)
+    e, probabilities = environment, np.exp(log_probs)
     out: dict[str, Float] = {}
     for prefix, test in (("", False), ("test_", True)):
-        chance = success(e, log_probs, test=test)
+        chance = success(e, probabilities, test=test)
         for k in KS:
             out[f"{prefix}pass@{k}"] = pass_at_k(chance, k).mean(-1)
-    log_q = correct_law(e, log_probs)[:, :, train]
-    log_classes = correct_law(e, log_probs, classes=True)[:, :, train]
-    mass = class_masses(e, log_probs)[:, :, train]
-    out["entropy"] = diversity.shannon(log_q).mean(-1)
-    out["class_entropy"] = diversity.shannon(log_classes).mean(-1)
+    right = e.solutions
+    log_right = np.where(right.there, right.of(log_probs), -np.inf)
+    log_q = _normalised(log_right)
+    entropy = diversity.shannon(log_q).mean(-1)
+    if right.single:
+        log_classes, class_entropy = log_q, entropy
+    else:
+        with np.errstate(divide="ignore"):
+            log_classes = _normalised(np.log(right.by_class(np.exp(log_q))))
+        class_entropy = diversity.shannon(log_classes).mean(-1)
+    mass = right.by_class(np.exp(log_right))
+    counts = right.there.sum(-1)
+    out["entropy"], out["class_entropy"] = entropy, class_entropy
     out["effective"] = diversity.effective_number(log_classes).mean(-1)
     out["mode_share"] = np.exp(log_classes.max(-1)).mean(-1)
     out["distinct@16"] = pass_at_k(mass, 16).sum(-1).mean(-1)
-    out["kl"] = divergence(log_probs, e.base)[:, :, train].mean(-1)
-    held = (log_probs > np.log(LOST_BELOW)) & e.correct
-    counts = e.correct[:, train].sum(-1)
-    out["lost"] = (1.0 - held[:, :, train].sum(-1) / counts).mean(-1)
+    kl = _divergence(probabilities, log_probs, e.base)
+    out["kl"] = (kl if e.train.all() else kl[:, :, e.train]).mean(-1)
+    out["lost"] = (1.0 - (log_right > np.log(LOST_BELOW)).sum(-1) / counts).mean(-1)
     return out
 
 
-def divergence(log_probs: Float, base: Float) -> Float:
+def _divergence(probabilities: Float, log_probs: Float, base: Float) -> Float:
     """KL(pi || b) in nats over the last axis; padding (-inf in both) counts nothing."""
-    probability = np.exp(log_probs)
     valid = np.isfinite(base)
-    ratio = np.where(valid, log_probs, 0.0) - np.where(valid, base, 0.0)
-    return np.asarray((probability * np.where(probability > 0, ratio, 0.0)).sum(-1))
+    if valid.all():
+        ratio = log_probs - base
+    else:
+        ratio = np.where(valid, log_probs, 0.0) - np.where(valid, base, 0.0)
+    ratio[probabilities == 0] = 0.0
+    return np.asarray(np.einsum("lspk,lspk->lsp", probabilities, ratio))
 
 
 def collapse_time(steps: Float, entropy: Float, share: float = 0.5) -> Float:

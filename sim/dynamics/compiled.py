@@ -1,4 +1,4 @@
-"""Compiled kernels (extra ``fast``): exact steps of many tabular policies, inverse-CDF draws.
+"""Compiled kernels (extra ``fast``): exact steps of many tabular policies, sampled groups.
 
 A policy is followed for all its steps while it lies in the first cache; policies are independent,
 so that threads change no byte.  ``fastmath`` is off: sums have a fixed order, eight partial sums
@@ -23,7 +23,7 @@ from diffsmooth.sim.dynamics.expected import (
     NoClosedFormError,
     bernstein_coefficients,
 )
-from diffsmooth.sim.dynamics.models import Float, Int
+from diffsmooth.sim.dynamics.models import Bool, Float, Int
 from diffsmooth.theory.rules import (
     EntropyBonus,
     GroupBatch,
@@ -138,17 +138,47 @@ def exact_steps(
             list(pool.map(part, pieces))
 
 
-def draw_compiled(probabilities: Float, uniforms: Float) -> Int:
-    """The draws of ``draws.draw`` bit for bit: (L, S, Q, K), (S, Q, G) -> (L, S, Q, G)."""
-    copies, *rest = probabilities.shape
-    rows = int(np.prod(rest[:-1]))
-    out = np.empty((copies, rows, uniforms.shape[-1]), dtype=np.int64)
-    _kernels()["draw"](
-        np.ascontiguousarray(probabilities).reshape(copies, rows, rest[-1]),
-        np.ascontiguousarray(uniforms).reshape(rows, uniforms.shape[-1]),
-        out,
+def draw_rows(
+    probabilities: Float,
+    local: Float,
+    *,
+    policy: Int,
+    uniforms: Float,
+    noise: Float,
+    verified: Float,
+    position: Int,
+    mask: Bool,
+) -> tuple[Int, Bool, Float, Int]:
+    """(answers, accepted, old, where) of ``draws.Sampler``, bit for bit, in one pass.
+
+    probabilities (L, S, P, K), local (L, S, P, n, V), policy (S, Q) index among the S x P policies,
+    uniforms and noise (S, Q, G), verified (S, P, K), position and mask (K, T).
+    """
+    copies, size, length = len(probabilities), probabilities.shape[-1], position.shape[-1]
+    shape = (copies, policy.size, uniforms.shape[-1])
+    answers = np.empty(shape, dtype=np.int64)
+    accepted = np.empty(shape, dtype=np.bool_)
+    old = np.empty((*shape, length))
+    where = np.empty((*shape, length), dtype=np.int64)
+    _kernels()["draw_rows"](
+        np.ascontiguousarray(probabilities).reshape(copies, -1, size),
+        np.ascontiguousarray(local).reshape(copies, verified.size // size, -1),
+        policy.reshape(-1),
+        np.ascontiguousarray(uniforms).reshape(shape[1:]),
+        np.ascontiguousarray(noise).reshape(shape[1:]),
+        verified.reshape(-1, size),
+        position,
+        mask,
+        (answers, accepted, old, where),
     )
-    return out.reshape(copies, *uniforms.shape)
+    whole = (copies, *uniforms.shape)
+    tokens = (*whole, length)
+    return (
+        answers.reshape(whole),
+        accepted.reshape(whole),
+        old.reshape(tokens),
+        where.reshape(tokens),
+    )
 
 
 @lru_cache(maxsize=1)
@@ -157,4 +187,4 @@ def _kernels() -> dict[str, Callable[..., Any]]:
         from diffsmooth.sim.dynamics import _numba
     except ModuleNotFoundError as error:
         raise ImportError("compiled kernels need: pip install 'diffsmooth[fast]'") from error
-    return {"steps": _numba.steps, "draw": _numba.draw}
+    return {"steps": _numba.steps, "draw_rows": _numba.draw_rows}

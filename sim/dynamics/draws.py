@@ -6,11 +6,12 @@ Two heuristics with equal policies draw equal answers, so that their differences
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from diffsmooth.sim.dynamics import compiled
-from diffsmooth.sim.dynamics.models import Bool, Float, Int
+from diffsmooth.sim.dynamics.models import Bool, Float, Int, Model
 from diffsmooth.sim.environment import Environment
 
 
@@ -32,60 +33,120 @@ class Rows:
     """The answers of one step: L copies, S seeds, Q trained prompts, G draws, T tokens.
 
     seed, prompt (S, Q, G): where a row belongs; answers (L, S, Q, G) ids; accepted: the verdicts;
-    nodes, tokens, mask, old (L, S, Q, G, T): path and log-prob of each token as drawn; where: flat
-    index of each token into the local table (L, S, P, n, V).
+    old (L, S, Q, G, T): log-prob of each token as drawn, 0 where masked; where: flat index of each
+    token into the local table (L, S, P, n, V).
     """
 
+    model: Model
+    vocabulary: int
     seed: Int
     prompt: Int
     answers: Int
     accepted: Bool
-    nodes: Int
-    tokens: Int
-    mask: Bool
     old: Float
     where: Int
 
+    @cached_property
+    def tokens(self) -> Int:
+        """(L, S, Q, G, T) token taken there."""
+        return np.asarray(self.model.tokens[self.answers])
+
+    @cached_property
+    def node(self) -> Int:
+        """(L, S, Q, G, T) node of each token, counted over copies, seeds, prompts and nodes."""
+        return self.where // self.vocabulary
+
+    @cached_property
+    def mask(self) -> Bool:
+        """(L, S, Q, G, T) False beyond an answer's end."""
+        return np.asarray(self.model.mask[self.answers])
+
+    @cached_property
+    def full(self) -> bool:
+        """Have all answers the same length, so that nothing is masked?"""
+        return bool(self.model.mask.all())
+
+    def masked(self, values: Float) -> Float:
+        """``values`` (..., T), 0 where masked."""
+        return values if self.full else np.asarray(np.where(self.mask, values, 0.0))
+
     def gather(self, local: Float) -> Float:
         """Log-prob of each drawn token under another policy, 0 where masked."""
-        return np.asarray(np.where(self.mask, local.reshape(-1)[self.where], 0.0))
+        return self.masked(local.reshape(-1).take(self.where))
 
 
-def draw(log_probs: Float, uniforms: Float) -> Int:
-    """Inverse-CDF draws: log_probs (L, S, Q, K), uniforms (S, Q, G) -> ids (L, S, Q, G).
+class Sampler:
+    """Draws the groups of one environment, step after step, for L copies of a policy.
 
-    The first answer whose cumulated probability exceeds the uniform: one that has probability 0
-    is never drawn.
+    Inverse CDF: the first answer whose cumulated probability exceeds the uniform, so that one of
+    probability 0 is never drawn.  With numba (extra ``fast``) one kernel cumulates, searches and
+    gathers; without it NumPy does the same, bit for bit.
     """
-    probabilities = np.exp(log_probs)
-    if compiled.available():
-        return compiled.draw_compiled(probabilities, uniforms)
-    return draw_plainly(probabilities, uniforms)
+
+    def __init__(self, environment: Environment, copies: int, group_size: int) -> None:
+        e, model = environment, environment.model
+        self.environment = e
+        self.prompts = np.flatnonzero(e.train)
+        shape = (e.seeds, len(self.prompts), group_size)
+        seed, prompt, _ = np.indices(shape)
+        self.seed, self.prompt = seed, self.prompts[prompt]
+        nodes, self.vocabulary = e.base_local.shape[-2:]
+        #: Index of each answer's tokens into one prompt's table, and that table's size.
+        self.position = model.nodes * self.vocabulary + model.tokens
+        self.table = nodes * self.vocabulary
+        policies = e.base.shape[1]
+        #: (S, Q) which of the S x P policies a group belongs to, and the first of each copy.
+        self.policy = (self.seed * policies + self.prompt)[..., 0]
+        self.first = np.arange(copies) * e.seeds * policies
+
+    def __call__(
+        self, local: Float, probabilities: Float, randomness: Randomness, step: int
+    ) -> Rows:
+        """The groups of one step, one for every trained prompt of every seed and copy.
+
+        local (L, S, P, n, V); probabilities (L, S, P, K) of whole answers.
+        """
+        drawn = self._compiled if compiled.available() else self._plain
+        uniforms, noise = randomness.draws[:, step], randomness.noise[:, step]
+        return Rows(
+            self.environment.model,
+            self.vocabulary,
+            self.seed,
+            self.prompt,
+            *drawn(local, probabilities, uniforms, noise),
+        )
+
+    def _plain(
+        self, local: Float, probabilities: Float, uniforms: Float, noise: Float
+    ) -> tuple[Int, Bool, Float, Int]:
+        e = self.environment
+        answers = draw(probabilities[:, :, self.prompts], uniforms)
+        accepted = noise < e.verified[self.seed, self.prompt, answers]
+        row = self.first[:, None, None] + self.policy
+        where = row[..., None, None] * self.table + self.position[answers]
+        old = local.reshape(-1).take(where)
+        if not e.model.mask.all():
+            old = np.where(e.model.mask[answers], old, 0.0)
+        return answers, accepted, old, where
+
+    def _compiled(
+        self, local: Float, probabilities: Float, uniforms: Float, noise: Float
+    ) -> tuple[Int, Bool, Float, Int]:
+        e = self.environment
+        return compiled.draw_rows(
+            probabilities,
+            local,
+            policy=self.policy,
+            uniforms=uniforms,
+            noise=noise,
+            verified=e.verified,
+            position=self.position,
+            mask=e.model.mask,
+        )
 
 
-def draw_plainly(probabilities: Float, uniforms: Float) -> Int:
-    """The same draws without numba, bit for bit."""
+def draw(probabilities: Float, uniforms: Float) -> Int:
+    """Inverse-CDF draws: probabilities (L, S, Q, K), uniforms (S, Q, G) -> ids (L, S, Q, G)."""
     cumulated = np.cumsum(probabilities, axis=-1)
     cumulated /= cumulated[..., -1:]
     return np.asarray((uniforms[None, ..., None] >= cumulated[..., None, :]).sum(-1))
-
-
-def draw_rows(
-    environment: Environment, local: Float, log_probs: Float, randomness: Randomness, step: int
-) -> Rows:
-    """The groups of one step, one for every trained prompt of every seed and copy."""
-    e = environment
-    prompts = np.flatnonzero(e.train)
-    uniforms = randomness.draws[:, step]
-    seed, prompt, _ = (np.asarray(i) for i in np.indices(uniforms.shape))
-    prompt = prompts[prompt]
-    answers = draw(log_probs[:, :, prompts], uniforms)
-    accepted = randomness.noise[:, step][None] < e.verified[seed, prompt, answers]
-    nodes, tokens = e.model.nodes[answers], e.model.tokens[answers]
-    copies, seeds, count, n, vocabulary = local.shape
-    copy = np.arange(copies)[:, None, None, None]
-    row = (copy * seeds + seed) * count + prompt
-    where = (row[..., None] * n + nodes) * vocabulary + tokens
-    mask = e.model.mask[answers]
-    old = np.where(mask, local.reshape(-1)[where], 0.0)
-    return Rows(seed, prompt, answers, accepted, nodes, tokens, mask, old, where)

@@ -36,7 +36,7 @@ def expected_gradient(
             population = Population(log_probs[copy], e.verified, e.full_lengths, e.base)
             advantage = expected_advantage(rule, population, group_size)
             weights[copy] = np.exp(log_probs[copy]) * advantage * train
-        return e.model.gradient(local, e.model.table(weights))
+        return e.model.gradient(np.exp(local), e.model.table(weights))
 
     return field
 

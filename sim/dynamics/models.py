@@ -21,12 +21,33 @@ Int = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 
+#: NumPy reduces a short last axis slowly; up to this length it is done column by column.
+_SHORT = 8
+
+
+def _over_last(f: np.ufunc, x: Float) -> Float:
+    """``f`` reduced over the last axis, which stays with length 1."""
+    if x.shape[-1] > _SHORT:
+        return np.asarray(f.reduce(x, axis=-1, keepdims=True))
+    out = x[..., :1].copy()
+    for j in range(1, x.shape[-1]):
+        f(out, x[..., j : j + 1], out=out)
+    return out
+
+
+def softmax(logits: Float) -> tuple[Float, Float]:
+    """(log-probs, probabilities) over the last axis; -inf logits (padding) get -inf and 0."""
+    log_probs = logits - _over_last(np.maximum, logits)
+    law = np.exp(log_probs)
+    total = _over_last(np.add, law)
+    log_probs -= np.log(total)
+    law /= total
+    return log_probs, law
+
+
 def log_softmax(logits: Float) -> Float:
     """Log-probs over the last axis; -inf logits (padding) stay -inf."""
-    top = logits.max(axis=-1, keepdims=True)
-    shifted = logits - top
-    normaliser = np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return np.asarray(shifted - normaliser)
+    return softmax(logits)[0]
 
 
 class Model(ABC):
@@ -57,8 +78,12 @@ class Model(ABC):
         """Parameters of the base policy, (copies, S, ...)."""
 
     @abstractmethod
+    def logits(self, parameters: Float) -> Float:
+        """(L, S, P, n, V) logits of every token at every node."""
+
     def local(self, parameters: Float) -> Float:
         """(L, S, P, n, V) log-probs of every token at every node."""
+        return log_softmax(self.logits(parameters))
 
     @abstractmethod
     def answers(self, local: Float) -> Float:
@@ -69,17 +94,36 @@ class Model(ABC):
         """(L, S, P, n, V) weight of every token from weights (L, S, P, K) of whole answers."""
 
     @abstractmethod
-    def gradient(self, local: Float, table: Float) -> Float:
-        """Gradient of ``sum(table * local)`` in the parameters, of their shape."""
+    def pull(self, gradient: Float) -> Float:
+        """From the gradient in the logits (L, S, P, n, V) to that in the parameters."""
+
+    def gradient(self, law: Float, table: Float) -> Float:
+        """Gradient of ``sum(table * local)`` in the parameters, of their shape.
+
+        law (L, S, P, n, V): the probabilities, ``exp(local)``.
+        """
+        return self.pull(softmax_gradient(law, table))
 
     def log_probs(self, parameters: Float) -> Float:
         """(L, S, P, K) log-probs of whole answers."""
         return self.answers(self.local(parameters))
 
 
-def _softmax_gradient(local: Float, table: Float) -> Float:
-    # d/d logits of sum_v w_v log softmax_v = w - (sum w) softmax.
-    return np.asarray(table - table.sum(axis=-1, keepdims=True) * np.exp(local))
+def softmax_gradient(law: Float, table: Float) -> Float:
+    """Gradient in the logits of ``sum(table * log law)``: table - (sum table) law."""
+    return np.asarray(table - _over_last(np.add, table) * law)
+
+
+def token_gradient(law: Float, node: Int, where: Int, weight: Float) -> Float:
+    """The same for a table that holds ``weight`` at the flat places ``where``, at ``node``.
+
+    ``law`` is overwritten: the table itself, mostly zeros, is never formed.
+    """
+    rows = law.size // law.shape[-1]
+    total = np.bincount(node.reshape(-1), weight.reshape(-1), minlength=rows)
+    law *= -total.reshape(*law.shape[:-1], 1)
+    np.add.at(law.reshape(-1), where.reshape(-1), weight.reshape(-1))
+    return law
 
 
 class _OneNode(Model):
@@ -126,11 +170,11 @@ class Tabular(_OneNode):
     def start(self, copies: int) -> Float:
         return np.broadcast_to(self.base, (copies, *self.base.shape)).copy()
 
-    def local(self, parameters: Float) -> Float:
-        return log_softmax(parameters)[..., None, :]
+    def logits(self, parameters: Float) -> Float:
+        return parameters[..., None, :]
 
-    def gradient(self, local: Float, table: Float) -> Float:
-        return _softmax_gradient(local, table)[..., 0, :]
+    def pull(self, gradient: Float) -> Float:
+        return gradient[..., 0, :]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,13 +207,12 @@ class Shared(_OneNode):
     def start(self, copies: int) -> Float:
         return np.zeros((copies, self.base.shape[0], self.features))
 
-    def local(self, parameters: Float) -> Float:
+    def logits(self, parameters: Float) -> Float:
         seeds = np.arange(self.base.shape[0])[:, None, None]
-        return log_softmax(self.base + parameters[:, seeds, self.feature])[..., None, :]
+        return np.asarray((self.base + parameters[:, seeds, self.feature])[..., None, :])
 
-    def gradient(self, local: Float, table: Float) -> Float:
-        logits = _softmax_gradient(local, table)
-        flat = logits.reshape(*logits.shape[:2], 1, -1)
+    def pull(self, gradient: Float) -> Float:
+        flat = gradient.reshape(*gradient.shape[:2], 1, -1)
         return np.asarray((flat @ self._one_hot)[:, :, 0, :])
 
 
@@ -203,6 +246,10 @@ class Tree(Model):
         return self.path_mask
 
     @cached_property
+    def _full(self) -> bool:
+        return bool(np.isfinite(self.base).all())
+
+    @cached_property
     def _incidence(self) -> Float:
         """(K, n * V) how often each answer takes each (node, token)."""
         nodes, vocabulary = self.base.shape[-2:]
@@ -215,19 +262,20 @@ class Tree(Model):
     def start(self, copies: int) -> Float:
         return np.broadcast_to(self.base, (copies, *self.base.shape)).copy()
 
-    def local(self, parameters: Float) -> Float:
-        return log_softmax(parameters)
+    def logits(self, parameters: Float) -> Float:
+        return parameters
 
     def answers(self, local: Float) -> Float:
         # Tokens that no node has are on no path; their -inf must not meet a zero.
         flat = local.reshape(*local.shape[:-2], -1)
-        finite = np.where(np.isfinite(flat), flat, 0.0)
-        return np.asarray(finite @ self._incidence.T)
+        if not self._full:
+            flat = np.where(np.isfinite(flat), flat, 0.0)
+        return np.asarray(flat @ self._incidence.T)
 
     def table(self, weights: Float) -> Float:
         nodes, vocabulary = self.base.shape[-2:]
         flat = weights @ self._incidence
         return np.asarray(flat.reshape(*weights.shape[:-1], nodes, vocabulary))
 
-    def gradient(self, local: Float, table: Float) -> Float:
-        return _softmax_gradient(local, table)
+    def pull(self, gradient: Float) -> Float:
+        return gradient

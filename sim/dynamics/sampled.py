@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from diffsmooth.sim.dynamics.advantages import advantages
-from diffsmooth.sim.dynamics.draws import Randomness, Rows, draw_rows
-from diffsmooth.sim.dynamics.models import Bool, Float, Int
+from diffsmooth.sim.dynamics.draws import Randomness, Rows, Sampler
+from diffsmooth.sim.dynamics.models import Bool, Float, softmax, softmax_gradient, token_gradient
 from diffsmooth.sim.environment import Environment
 from diffsmooth.sim.heuristics.base import Update
 from diffsmooth.sim.heuristics.tokens import TokenBatch
@@ -41,43 +41,50 @@ class Trainer:
         self.group_size = group_size
         self.epochs = epochs
         self.parameters = environment.model.start(len(updates))
+        self.sampler = Sampler(environment, len(updates), group_size)
         rates = rate * np.array([u.rate for u in updates])
-        self.rates = rates.reshape(-1, *(1,) * (self.parameters.ndim - 1))
+        self.rates = rates.reshape(-1, 1, 1, 1, 1)
 
     def run(self, steps: int, randomness: Randomness, observe: Observe, every: int) -> None:
         """``steps`` updates; ``observe(step, log_probs (L, S, P, K))`` at 0 and each ``every``."""
         model = self.environment.model
         for step in range(steps):
-            local = model.local(self.parameters)
+            local, law = softmax(model.logits(self.parameters))
             log_probs = model.answers(local)
             if step % every == 0:
                 observe(step, log_probs)
-            self.step(local, log_probs, randomness, step)
+            self.step(local, law, log_probs, randomness, step)
         observe(steps, model.log_probs(self.parameters))
 
-    def step(self, local: Float, log_probs: Float, randomness: Randomness, step: int) -> None:
-        """One group per prompt, then ``epochs`` gradient steps on it."""
+    def step(
+        self, local: Float, law: Float, log_probs: Float, randomness: Randomness, step: int
+    ) -> None:
+        """One group per prompt, then ``epochs`` gradient steps on it; overwrites ``law``."""
         model = self.environment.model
-        rows = draw_rows(self.environment, local, log_probs, randomness, step)
-        advantage = np.stack(
-            [
-                advantages(self.environment, update, rows, copy, log_probs[copy])
-                for copy, update in enumerate(self.updates)
-            ]
-        )
-        factor, extra = self._token_parts(advantage, local, rows, randomness.tokens[:, step])
+        answers = law[..., 0, :] if law.shape[-2] == 1 else np.exp(log_probs)
+        rows = self.sampler(local, answers, randomness, step)
+        advantage = advantages(self.environment, self.updates, rows, log_probs)
+        pushed, extra = self._token_parts(advantage, local, rows, randomness.tokens[:, step])
+        scale = self.rates / self.group_size
+        pushed = pushed * scale
         for epoch in range(self.epochs):
-            if epoch:
-                local = model.local(self.parameters)
-            ratio = np.exp(rows.gather(local) - rows.old)
-            weight = advantage * ratio * self._passes(ratio, advantage) * factor / self.group_size
-            table = _scatter(rows.where, weight, local.shape)
-            if extra is not None:
-                _add(table, extra, rows)
-            self.parameters += self.rates * model.gradient(local, table)
+            weight = pushed
+            if epoch:  # in the first epoch every ratio is 1 and nothing is clipped
+                local, law = softmax(model.logits(self.parameters))
+                ratio = np.exp(rows.gather(local) - rows.old)
+                weight = pushed * ratio
+                weight *= self._passes(ratio, advantage)
+            added = None if extra is None else softmax_gradient(law, scale * extra)
+            change = token_gradient(law, rows.node, rows.where, weight)
+            if added is not None:
+                change += added
+            self.parameters += model.pull(change)
 
     def _passes(self, ratio: Float, advantage: Float) -> Bool:
-        """Where the clipped surrogate still has a gradient: everywhere in the first epoch."""
+        """Where the clipped surrogate still has a gradient."""
+        first = self.updates[0].clip
+        if all(u.clip == first for u in self.updates):
+            return np.asarray(first.passes(ratio, advantage))
         return np.stack(
             [u.clip.passes(r, a) for u, r, a in zip(self.updates, ratio, advantage, strict=True)]
         )
@@ -85,44 +92,30 @@ class Trainer:
     def _token_parts(
         self, advantage: Float, local: Float, rows: Rows, uniforms: Float
     ) -> tuple[Float, Float | None]:
-        """(factor (L, S, Q, G, T), extra (L, S, Q, G, T, V)) of heuristics that act on tokens."""
-        factor = np.ones_like(advantage)
+        """(the advantage times the factor of heuristics that act on tokens (L, S, Q, G, T), the
+        table (L, S, P, n, V) of the weights that they add, None for none)."""
         if not any(u.tokens for u in self.updates):
-            return factor, None
-        extra = np.zeros((*advantage.shape, local.shape[-1]))
+            return advantage, None
+        pushed, extra = advantage.copy(), None
         shape = (-1, advantage.shape[-1])
-        seed, prompt = rows.seed[..., None], rows.prompt[..., None]
+        nodes = local[0].size // local.shape[-1]
         for copy, update in enumerate(self.updates):
             if update.tokens is None:
                 continue
-            law = local[copy, seed, prompt, rows.nodes[copy]]
             part, added = update.tokens(
                 TokenBatch(
                     advantage=advantage[copy].reshape(shape),
                     old=rows.old[copy].reshape(shape),
-                    law=law.reshape(-1, *law.shape[-2:]),
+                    law=local[copy].reshape(nodes, -1),
+                    node=rows.node[copy].reshape(shape) - copy * nodes,
                     taken=rows.tokens[copy].reshape(shape),
                     correct=rows.accepted[copy].reshape(-1),
                     mask=rows.mask[copy].reshape(shape),
                     uniforms=uniforms.reshape(shape),
                 )
             )
-            factor[copy] = part.reshape(factor[copy].shape)
+            pushed[copy] *= part.reshape(pushed[copy].shape)
             if added is not None:
-                extra[copy] = added.reshape(extra[copy].shape) / self.group_size
-        return factor, extra
-
-
-def _scatter(where: Int, weight: Float, shape: tuple[int, ...]) -> Float:
-    """The table (L, S, P, n, V) of the drawn tokens' weights."""
-    size = int(np.prod(shape))
-    flat = np.bincount(where.reshape(-1), weight.reshape(-1), minlength=size)
-    return np.asarray(flat, dtype=np.float64).reshape(shape)
-
-
-def _add(table: Float, extra: Float, rows: Rows) -> None:
-    """Add weights over whole vocabularies at the drawn nodes."""
-    vocabulary = table.shape[-1]
-    index = (rows.where - rows.tokens)[..., None] + np.arange(vocabulary)
-    flat = np.bincount(index.reshape(-1), extra.reshape(-1), minlength=table.size)
-    table += flat.reshape(table.shape)
+                extra = np.zeros(local.shape) if extra is None else extra
+                extra[copy] = added.reshape(local.shape[1:])
+        return pushed, extra

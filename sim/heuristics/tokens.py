@@ -20,13 +20,15 @@ class TokenBatch:
     """R answers of T tokens: what happens at their nodes.
 
     advantage, old (R, T): advantage and log-prob of the token taken under the sampling policy;
-    law (R, T, V): log-probs over the vocabulary at its node, under the sampling policy;
-    taken (R, T) token ids; correct (R,); mask (R, T); uniforms (R, T) shared random numbers.
+    law (N, V): log-probs over the vocabulary at every node, under the sampling policy; node (R, T)
+    where each token was taken; taken (R, T) token ids; correct (R,); mask (R, T); uniforms (R, T)
+    shared random numbers.
     """
 
     advantage: Float
     old: Float
     law: Float
+    node: Int
     taken: Int
     correct: Bool
     mask: Bool
@@ -40,8 +42,8 @@ class TokenPart(ABC):
 
     @abstractmethod
     def __call__(self, batch: TokenBatch) -> tuple[Float, Float | None]:
-        """(factor, spread): a factor (R, T) on each taken token's weight, and weights (R, T, V)
-        to be added at its node over the whole vocabulary (None for none)."""
+        """(factor, spread): a factor (R, T) on each taken token's weight, and weights (N, V) to
+        be added over the whole vocabularies of the nodes (None for none)."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,10 @@ class KLCov(TokenPart):
         if self.fraction == 0 or self.beta == 0:
             return ones, None
         chosen = kl_cov_select(batch.advantage, batch.old, batch.mask, fraction=self.fraction)
-        return ones, self.beta * chosen[..., None] * np.exp(batch.law)
+        count = np.bincount(batch.node[chosen], minlength=len(batch.law))
+        spread, hit = np.zeros_like(batch.law), np.flatnonzero(count)
+        spread[hit] = self.beta * count[hit, None] * np.exp(batch.law[hit])
+        return ones, spread
 
 
 @dataclass(frozen=True)
@@ -93,21 +98,27 @@ class SimKO(TokenPart):
     quantile: float = 0.8
 
     def __call__(self, batch: TokenBatch) -> tuple[Float, Float | None]:
-        rows, length, vocabulary = batch.law.shape
-        law = batch.law.reshape(-1, vocabulary)
-        finite = np.where(np.isfinite(law), law, 0.0)
-        entropy = -(np.exp(law) * finite).sum(-1)
-        real = batch.mask.reshape(-1)
-        forking = entropy >= np.quantile(entropy[real], self.quantile)
+        nodes, vocabulary = batch.law.shape
+        finite = np.where(np.isfinite(batch.law), batch.law, 0.0)
+        entropy = -(np.exp(batch.law) * finite).sum(-1)[batch.node]
+        forking = entropy >= np.quantile(entropy[batch.mask], self.quantile)
+        positive = np.broadcast_to(batch.correct[:, None], batch.mask.shape)
+        # What is drawn twice at a node has the same weights: each kind is weighed once.
+        kind = (batch.node * vocabulary + batch.taken) * 4 + 2 * positive + forking
+        kinds, which = np.unique(kind[batch.mask], return_inverse=True)
+        advantage = np.bincount(which.reshape(-1), batch.advantage[batch.mask])
+        node, taken = np.divmod(kinds // 4, vocabulary)
         weights = simko_weights(
-            law,
-            batch.taken.reshape(-1),
-            np.repeat(batch.correct, length),
-            forking,
+            batch.law[node],
+            taken,
+            kinds % 4 >= 2,
+            kinds % 2 == 1,
             alpha=self.alpha,
             top=min(self.top, vocabulary),
             penalty=self.penalty,
         )
-        # A padded token can be among the top of a small node; it has no log-prob to raise.
-        weights = np.where(np.isfinite(law), weights, 0.0).reshape(rows, length, vocabulary)
-        return np.zeros_like(batch.old), weights * (batch.advantage * batch.mask)[..., None]
+        # A token that a small node lacks can be among its top; it has no log-prob to raise.
+        weights = np.where(np.isfinite(batch.law[node]), weights, 0.0) * advantage[:, None]
+        index = node[:, None] * vocabulary + np.arange(vocabulary)
+        flat = np.bincount(index.reshape(-1), weights.reshape(-1), minlength=nodes * vocabulary)
+        return np.zeros_like(batch.old), flat.astype(np.float64).reshape(nodes, vocabulary)

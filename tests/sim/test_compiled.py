@@ -7,10 +7,12 @@ import pytest
 
 from diffsmooth.sim.dynamics import compiled, exact
 from diffsmooth.sim.dynamics.device import exact_steps_on
-from diffsmooth.sim.dynamics.draws import draw, draw_plainly
+from diffsmooth.sim.dynamics.draws import Randomness, Sampler
 from diffsmooth.sim.dynamics.expected import NoClosedFormError
+from diffsmooth.sim.dynamics.models import Tabular, softmax
+from diffsmooth.sim.environment import Environment
 from diffsmooth.sim.paths import Laboratory
-from diffsmooth.sim.regimes import Training
+from diffsmooth.sim.regimes import Training, regime
 from diffsmooth.sim.regimes.bandit import Bandit
 from diffsmooth.theory.rules import rule
 
@@ -87,15 +89,49 @@ def test_the_exponential_spans_its_range():
     np.testing.assert_allclose(out[0, 0, [0, 2]] - logits[0, 0, [0, 2]], moved[[0, 2]], rtol=1e-9)
 
 
-def test_draws_are_the_same_bits():
+@pytest.mark.parametrize("where", ["bandit", "multiplicity/15", "strategies", "tree", "noisy/4"])
+def test_groups_are_the_same_bits(where, monkeypatch):
+    """Fused kernel against NumPy: ids, verdicts, log-probs and places, padding and masks too."""
+    e = regime(where).environment(range(3))
     rng = np.random.default_rng(1)
-    log_probs = rng.standard_normal((2, 3, 4, 17))
-    log_probs[..., 5] = -np.inf
-    uniforms = rng.random((3, 4, 8))
-    uniforms[0, 0, 0] = 0.0
-    np.testing.assert_array_equal(
-        draw(log_probs, uniforms), draw_plainly(np.exp(log_probs), uniforms)
+    parameters = e.model.start(2) + rng.standard_normal(e.model.start(2).shape)
+    local, law = softmax(e.model.logits(parameters))
+    answers = law[..., 0, :] if law.shape[-2] == 1 else np.exp(e.model.answers(local))
+    shape = (3, 2, int(e.train.sum()), 8)
+    blank = Randomness(rng.random(shape), rng.random(shape), np.zeros((*shape, 1)))
+    blank.draws[0, 1, 0, 0] = 0.0
+    sampler = Sampler(e, 2, 8)
+    fused = sampler(local, answers, blank, 1)
+    monkeypatch.setattr(compiled, "available", lambda: False)
+    plain = sampler(local, answers, blank, 1)
+    for name in ("answers", "accepted", "old", "where"):
+        got, expected = getattr(fused, name), getattr(plain, name)
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got, expected, err_msg=name)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_what_has_no_probability_is_never_drawn(fused, monkeypatch):
+    monkeypatch.setattr(compiled, "available", lambda: fused)
+    with np.errstate(divide="ignore"):
+        base = np.log(np.array([[[0.5, 0.0, 0.5]]]))
+    correct = np.array([[[True, False, False]]])
+    one = np.ones(1, dtype=np.bool_)
+    e = Environment(
+        model=Tabular(base),
+        correct=correct,
+        test_correct=correct,
+        verified=correct * 1.0,
+        classes=np.arange(3)[None, None],
+        lengths=np.ones(3, dtype=np.int64),
+        train=one,
+        test=one,
     )
+    edges = np.array([[[[0.0, 0.5, np.nextafter(1.0, 0.0), np.nextafter(0.5, 0.0)]]]])
+    rows = Sampler(e, 1, 4)(
+        base[None][:, :, :, None], np.exp(base)[None], Randomness(edges, edges, edges), 0
+    )
+    np.testing.assert_array_equal(rows.answers[0, 0, 0], [0, 2, 2, 0])
 
 
 def test_what_it_cannot_do_is_refused():

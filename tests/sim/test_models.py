@@ -34,7 +34,7 @@ def test_gradient_against_autograd(name):
     local = model.local(parameters)
     log_probs = model.answers(local)
     weights = np.where(np.isfinite(log_probs), rng.standard_normal(log_probs.shape), 0.0)
-    got = model.gradient(local, model.table(weights))
+    got = model.gradient(np.exp(local), model.table(weights))
 
     x = torch.tensor(parameters, requires_grad=True)
     total = torch.zeros((), dtype=torch.float64)

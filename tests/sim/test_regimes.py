@@ -50,7 +50,7 @@ def test_base_correctness_is_as_stated(name):
     stated = {"correctness": 0.3, "spread": 0.0}
     kind = Noisy(bandit=Bandit(**stated)) if name == "noisy" else REGIMES[name](**stated)
     e = kind.environment(range(3))
-    np.testing.assert_allclose(success(e, e.base[None]), 0.3, atol=1e-12)
+    np.testing.assert_allclose(success(e, np.exp(e.base)[None]), 0.3, atol=1e-12)
 
 
 @pytest.mark.parametrize("wrong", ["bandid", "bandit/72", "bandit/x", "bandit/-1"])
