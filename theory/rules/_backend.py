@@ -163,12 +163,6 @@ class _Symbolic:
         return self._call("exp", x)
 
     @staticmethod
-    def isdtype(dtype: Any, kind: str) -> bool:
-        if np.dtype(dtype).hasobject:
-            return kind == "real floating"
-        return bool(np.isdtype(dtype, kind))
-
-    @staticmethod
     def astype(x: Array, dtype: Any) -> Array:
         # Booleans and counts become exact integers, never rounded floats.
         if np.dtype(dtype).hasobject and not x.dtype.hasobject:

@@ -86,11 +86,11 @@ LIMIT_VALUES: dict[str, Formula] = {
 }
 
 #: Rules whose utility is C up to a factor.
-_FLAT = ("vanilla", "dr-grpo", "rloo", "psr", "nsr", "w-reinforce")
+FLAT = ("vanilla", "dr-grpo", "rloo", "psr", "nsr", "w-reinforce")
 
 #: -u''/u' as the group grows.
 LIMIT_CURVATURES: dict[str, Formula] = {
-    **dict.fromkeys(_FLAT, lambda C, K: 0 * C),
+    **dict.fromkeys(FLAT, lambda C, K: 0 * C),
     "grpo": lambda C, K: (1 - 2 * C) / (2 * C * (1 - C)),
     "f-grpo": lambda C, K: 1 / (2 * C * (1 - C)),
     "maxrl": lambda C, K: 1 / C,
@@ -120,7 +120,7 @@ def _maxrl_curvature(C: Any, G: int, K: int) -> Any:
 
 #: -u''/u' for finite groups, where u is closed: the less u is curved, the nearer to vanilla.
 CURVATURES: dict[str, Formula] = {
-    **dict.fromkeys(_FLAT, lambda C, G, K: 0 * C),
+    **dict.fromkeys(FLAT, lambda C, G, K: 0 * C),
     "maxrl": _maxrl_curvature,
     **dict.fromkeys(("pkpo", "pkpo-none", "pkpo-loo"), lambda C, G, K: (K - 1) / (1 - C)),
 }

@@ -171,6 +171,10 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
             abs(float(passk.pass_at_k_exact(float(share), k)) - float(claim.value(share, k)))
             / (8 * (k + 4) * EPS),
         ]
+        # A chance is at most 1, and is 1 where fewer than k answers are wrong.
+        library = float(passk.pass_at_k(n, c, k))
+        if not library <= 1.0 or (n - c < k and library != 1.0):
+            errors.append(2.0)
         # The variance sums at most k + 1 terms, each below 1, each with relative error ~ 2k eps
         # from the power and that of C itself.
         spread = float(passk.pass_at_k_variance(n, float(share), k))

@@ -28,6 +28,7 @@ from diffsmooth.theory.statements._reward_only import (
     ADVANTAGES,
     CLOSED,
     CURVATURES,
+    FLAT,
     LIMIT_CURVATURES,
     LIMIT_VALUES,
     LIMITS,
@@ -435,9 +436,10 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         policy = Policy.from_probs([c, 1 - c], [True, False])
         moved = float(reward_only_gradient(policy, rule, size)[0])
         checks.append(-abs(moved - first * c * (1 - c)) / bound)
-        # A single answer: u' is constant.
-        single = utilities.utility_second_derivative(rules()["vanilla"], c, 1)
-        checks.append(-abs(float(single)) / EPS)
+        # A single answer: u' is constant, at the end of the interval too.
+        for at in (c, 0.0):
+            single = utilities.utility_second_derivative(rules()["vanilla"], at, 1)
+            checks.append(-abs(float(single)) / EPS)
         # The rule's own advantages, by definition: many rules share one expected gradient.
         for j in range(size + 1):
             up, down = claim.advantages[name](j, size, big_k)
@@ -468,6 +470,8 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
             checks.append(-abs(float(found.value(c)) - u) / (slack * size_u))
             if name != "maxrl":
                 checks.append(-abs(float(found.value(0.0))) / EPS)
+            if name in FLAT:
+                checks.append(-abs(float(found.derivative(0.0)) - limit) / slack)
         if name in claim.curvatures:
             bend = float(claim.curvatures[name](c, size, big_k))
             checks.append(-abs(curved - bend) / (bound * (1 + abs(bend)) / first))

@@ -297,6 +297,13 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         )
         return 512 * EPS * (1 + 1 / beta) * 10 - float(worst), 0.0
 
+    def rare(group: Group) -> tuple[float, float]:
+        """UCPO weighs the answers against each other: 800 nats less a token change nothing."""
+        batch = group.batch()
+        ucpo = rule("ucpo", group.strength)
+        far = replace(batch, logps=np.where(batch.mask, batch.logps - 800.0, batch.logps))
+        return -largest(np.abs(ucpo(far) - ucpo(batch))), 512 * EPS * 800
+
     def trainer(group: Group) -> tuple[float, float]:
         """Two prompts of two or more answers each: tensors say what arrays say, rule by rule."""
         size = len(group.lengths)
@@ -313,6 +320,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         lambda: random.for_all(groups(), answers, budget, "six rules, answer by answer"),
         lambda: random.for_all(weighted, gradients, budget, "expected gradients"),
         lambda: random.for_all(weighted, fixed_point, budget, "MARA's fixed point"),
+        lambda: random.for_all(groups(), rare, budget, "UCPO of rare answers"),
         lambda: random.for_all(
             groups(4), trainer, budget, "every rule in torch", examples=budget.examples // 5
         ),
