@@ -8,6 +8,11 @@ expected group gradient is E[sqrt(k(G-k))]/G (1/C + 1/(1-C)) grad C.
 It is positive for 0 < C < 1 and G >= 2, so GRPO runs along the orbits of A3 and collapses to the
 same mode.  By concavity of sqrt(x (1-x)), and sqrt(y) >= 2y for y <= 1/4,
 2 (1 - 1/G) <= clock <= 1/sqrt(C (1-C)).
+
+The limit G -> inf, with a rate.  For z >= 0 2z - 3z^2 + z^4 = z (z-1)^2 (z+2) >= 0; at
+z^2 = y/v, y = x (1-x), x = k/G and v = C (1-C), the mean is 2 g >= sqrt(v) (3 E y/v - E y^2/v^2).
+E y = v (1 - 1/G), and y - v = (x-C)(1-x-C) gives E (y-v)^2 <= E (x-C)^2 = v/G.  Together
+clock sqrt(v) >= 1 - (1 + 1/v)/(2G), which tends to 1.
 """
 
 from __future__ import annotations
@@ -33,13 +38,15 @@ Formula = Callable[..., Any]
 @dataclass(frozen=True)
 class Claim:
     """weight(k, G, root): what a group with k correct answers adds, root = sqrt(k (G-k));
-    clock(g, C): the factor on grad C, g = E[weight]; the limits bound the clock from both sides.
+    clock(g, C): the factor on grad C, g = E[weight]; the limits bound the clock from both sides;
+    approach(G, v): a lower bound of clock times sqrt(v), v = C (1-C), that tends to 1.
     """
 
     weight: Formula = lambda k, G, root: root / G
     clock: Formula = lambda g, C: g / (C * (1 - C))
     lower: Formula = lambda G: 2 * (1 - Fraction(1, 1) / G)
     ceiling: Formula = lambda variance: variance  # the square of g is at most C (1-C)
+    approach: Formula = lambda G, v: 1 - (1 + 1 / v) / (2 * G)
 
 
 CLAIM = Claim()
@@ -80,7 +87,19 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
             gradient - claim.clock(g, c) * pair.slope(c, pair.w_i)
         )
         symbols += [x for x in pair.symbols if x not in symbols]
-    return symbolic.zero(steps, symbols, "advantages and scores")
+    # The moments of x = k/G from the generating function of k ~ Bin(G, C), for symbolic G.
+    c, z, x, n = sp.symbols("C z x G", positive=True)
+    generating = (1 - c + c * z) ** n
+    first = sp.diff(generating, z).subs(z, 1) / n  # E[x]
+    second = (sp.diff(generating, z, 2).subs(z, 1) / n + first) / n  # E[x^2]
+    v = c * (1 - c)
+    steps["E[x (1-x)]"] = sp.simplify(first - second - v * (1 - 1 / n))
+    steps["E[(x-C)^2]"] = sp.simplify(second - 2 * c * first + c**2 - v / n)
+    steps["y - v"] = sp.expand(x * (1 - x) - v - (x - c) * (1 - x - c))
+    steps["the quartic below the root"] = sp.expand(
+        2 * z - 3 * z**2 + z**4 - z * (z - 1) ** 2 * (z + 2)
+    )
+    return symbolic.zero(steps, [*symbols, c, z, x, n], "advantages, scores and moments")
 
 
 def check_smt(claim: Claim, budget: Budget) -> Outcome:
@@ -89,7 +108,7 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
 
     from diffsmooth.theory.verify import smt
 
-    s, g, v, c, n, mean_y, t = z3.Reals("s g v C G E_y t")
+    s, g, v, c, n, mean_y, t, x, z = z3.Reals("s g v C G E_y t x z")
     return together(
         lambda: smt.prove(
             [s >= 0, s * s <= z3.Q(1, 4)], s >= 2 * s * s, "sqrt(y) >= 2 y for y <= 1/4"
@@ -117,6 +136,30 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
             ],
             [g * g < claim.ceiling(t * t), claim.clock(g, c) * t < 1],
             "upper bound of the clock",
+        ),
+        lambda: smt.prove(
+            [z >= 0], z * (z - 1) * (z - 1) * (z + 2) >= 0, "the root is above the quartic"
+        ),
+        lambda: smt.prove(
+            [c > 0, c < 1, x >= 0, x <= 1],
+            (1 - x - c) * (1 - x - c) <= 1,
+            "(y-v)^2 <= (x-C)^2",
+        ),
+        lambda: smt.prove(
+            # r = g/sqrt(v); E y^2 = E (y-v)^2 + 2 v E y - v^2; clock sqrt(v) = r.
+            [
+                *(v > 0, v <= z3.Q(1, 4), n >= 2),
+                mean_y == v * (1 - 1 / n),
+                s <= v / n + 2 * v * mean_y - v * v,
+                2 * g * v * v >= 3 * mean_y * v - s,
+            ],
+            g >= claim.approach(n, v),
+            "how close the clock is to its limit 1/sqrt(C (1-C))",
+        ),
+        lambda: smt.prove(
+            [t > 0, v > 0, n > (1 + 1 / v) / (2 * t)],
+            claim.approach(n, v) > 1 - t,
+            "within any t > 0 of it from some G on",
         ),
     )
 
@@ -225,7 +268,12 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         delta = (base.spread + logits.size + 8) * EPS / min(c, 1 - c)
         bound = 16 * size * (size + 1) * delta * clock
         library = abs(float(grpo_clock(c, size)) - clock)
-        ends = largest(claim.lower(size) - clock, clock - 1 / float(np.sqrt(c * (1 - c))))
+        root = float(np.sqrt(c * (1 - c)))
+        ends = largest(
+            claim.lower(size) - clock,
+            clock - 1 / root,
+            claim.approach(size, root**2) / root - clock,
+        )
         draws = np.array(list(product(range(logits.size), repeat=3)))
         rows = draws.ravel()
         batch = GroupBatch(
@@ -283,6 +331,9 @@ STATEMENT = Statement(
         r" g_G(C) = \frac{1}{G}\,E\left[\sqrt{k(G-k)}\right],\quad k\sim\mathrm{Bin}(G,C)"
         "\n\n"
         r"2\left(1-\frac{1}{G}\right) \leq \frac{g_G(C)}{C(1-C)} \leq \frac{1}{\sqrt{C(1-C)}}"
+        "\n\n"
+        r"$G\to\infty$, with $v=C(1-C)$:"
+        r" $1-\frac{1}{2G}\left(1+\frac{1}{v}\right)\leq\sqrt{v}\;\frac{g_G(C)}{v}\leq 1$."
     ),
     claim=CLAIM,
     methods=(
@@ -311,6 +362,11 @@ STATEMENT = Statement(
             "g_G is at most C (1-C)/2 in the square",
             replace(CLAIM, ceiling=lambda variance: variance / 2),
             by="smt",
+        ),
+        Mutant(
+            "the clock is within 1/(2G) of its limit whatever C is",
+            replace(CLAIM, approach=lambda G, v: 1 - 1 / (2 * G)),
+            by=("smt", "random"),
         ),
     ),
     limits=(
