@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from diffsmooth import records
 from diffsmooth.llm.engines import _strict
 from diffsmooth.llm.engines._adaptive import Adaptive
+from diffsmooth.llm.engines._loss import KLCov, SimKO
 from diffsmooth.llm.small import Pretraining, SmallModel
 from diffsmooth.llm.tasks.countdown_data import Generator
 
@@ -76,6 +77,8 @@ class RuleChoice:
     adaptive: Adaptive = field(default_factory=Adaptive)
     base: Literal["engine", "rule"] = "engine"
     clip_cov: float = 0.0
+    kl_cov: KLCov | None = None
+    simko: SimKO | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.clip_cov <= 1.0:

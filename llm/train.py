@@ -178,6 +178,8 @@ def trainer(config: Training, folder: Path, callbacks: Sequence[Any] = ()) -> An
         gamma=choice.adaptive if choice.gamma == "adaptive" else None,
         base=choice.base,
         clip_cov=choice.clip_cov,
+        kl_cov=choice.kl_cov,
+        simko=choice.simko,
         **kwargs,
     )
     from transformers import PrinterCallback

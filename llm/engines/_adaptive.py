@@ -92,23 +92,29 @@ def critical_strengths(
     from diffsmooth.theory.policy import Policy
 
     ids, place, size = np.unique(group, return_inverse=True, return_counts=True)
-    seen: list[dict[int, float]] = [{} for _ in ids]
-    hits = np.zeros(len(ids))
-    for g, name, value in zip(
-        place[correct].tolist(), answer[correct].tolist(), logps[correct].tolist(), strict=True
-    ):
-        seen[g].setdefault(name, value)
-        hits[g] += 1
-    usable = [g for g in range(len(ids)) if len(seen[g]) >= 2 and hits[g] < size[g]]
     out = np.full(len(ids), math.nan)
-    if not usable:
+    rows = np.flatnonzero(correct)
+    # By group and answer; an answer that was drawn several times counts once in its law.
+    rows = rows[np.lexsort((answer[rows], place[rows]))]
+    owner, name = place[rows], answer[rows]
+    hits = np.bincount(owner, minlength=len(ids))
+    first = np.ones(len(rows), dtype=bool)
+    first[1:] = (owner[1:] != owner[:-1]) | (name[1:] != name[:-1])
+    rows, owner = rows[first], owner[first]
+    distinct = np.bincount(owner, minlength=len(ids))
+    usable = (distinct >= 2) & (hits < size)
+    if not usable.any():
         return out
-    width = max(len(seen[g]) for g in usable)
-    table = np.full((len(usable), width + 1), _NEVER)
-    for row, g in enumerate(usable):
-        found = np.fromiter(seen[g].values(), dtype=np.float64)
-        share = hits[g] / size[g]
-        table[row, : len(found)] = math.log(share) + found - np.logaddexp.reduce(found)
-        table[row, -1] = math.log1p(-share)
+    width = int(distinct[usable].max())
+    column = np.arange(len(rows)) - (np.cumsum(distinct) - distinct)[owner]
+    kept = usable[owner]
+    line = (np.cumsum(usable) - 1)[owner[kept]]
+    table = np.full((int(usable.sum()), width + 1), _NEVER)
+    table[line, column[kept]] = logps[rows[kept]]
+    share = hits[usable] / size[usable]
+    law = table[:, :-1]
+    law += (np.log(share) - np.logaddexp.reduce(law, axis=1))[:, None]
+    law[np.arange(width) >= distinct[usable][:, None]] = _NEVER
+    table[:, -1] = np.log1p(-share)
     out[usable] = critical_strength(Policy(table, np.arange(width + 1) < width), form)
     return out

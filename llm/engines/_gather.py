@@ -6,8 +6,13 @@ rank computes the same advantages and keeps its own slice.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import torch
@@ -20,16 +25,26 @@ _HASH = 6364136223846793005
 class Answers:
     """All B answers of a generation, gathered over ranks, in the order of the gathered rewards.
 
-    ``logps`` is (B, T) with ``mask``, or (B,), or ``None``; ``lengths``, ``prompt`` and
-    ``answer`` (hashes of token ids) are (B,).
+    NumPy arrays in the memory of the CPU: what follows is small, and on a GPU each look at a value
+    would wait for the device.  ``logps`` is (B, T) with ``mask``, or (B,), or ``None``;
+    ``lengths``, ``prompt`` and ``answer`` (hashes of token ids) are (B,); ``columns`` holds what
+    the caller sent along.
     """
 
-    logps: torch.Tensor | None
-    ref_logps: torch.Tensor | None
-    mask: torch.Tensor | None
-    lengths: torch.Tensor
-    prompt: torch.Tensor
-    answer: torch.Tensor
+    logps: Any
+    ref_logps: Any
+    mask: Any
+    lengths: NDArray[np.int64]
+    prompt: NDArray[np.int64]
+    answer: NDArray[np.int64]
+    columns: Mapping[str, NDArray[np.float64]]
+
+    @cached_property
+    def sums(self) -> Any:
+        """(B,) log-prob of each whole answer; ``None`` without log-probs."""
+        if self.logps is None or self.mask is None:
+            return self.logps
+        return np.where(self.mask, self.logps, 0.0).sum(axis=1)
 
 
 def token_hash(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -47,10 +62,13 @@ def gather_answers(
     output: dict[str, Any],
     logps: torch.Tensor | None,
     token_level: bool,
+    columns: Mapping[str, torch.Tensor] | None = None,
 ) -> Answers:
     """Gather what a rule needs.  ``logps`` are the local token log-probs (B_local, T_local).
 
-    Only sums per answer travel unless ``token_level``.
+    All numbers of an answer are one row of 64-bit words: one collective and one copy to the CPU.
+    Log-probs travel as sums, or with ``token_level`` token by token.  ``columns`` are any
+    further numbers of the local answers (B_local,), each exact in float32.
     """
     import torch
 
@@ -58,44 +76,59 @@ def gather_answers(
     if "tool_mask" in output:
         mask = mask * output["tool_mask"]
     mask = mask.bool()
-    prompt = token_hash(output["prompt_ids"], output["prompt_mask"])
-    answer = token_hash(output["completion_ids"], mask)
-    ids = accelerator.gather(torch.stack([prompt, answer, mask.sum(dim=1)], dim=1))
+    extra = columns or {}
+    found = {"logps": logps, "ref_logps": output.get("ref_per_token_logps")}
 
-    def tokens(x: torch.Tensor, fill: float | bool) -> Any:
+    def bits(x: torch.Tensor) -> torch.Tensor:
+        # Not float64, which not every device has.
+        return x.detach().float().view(torch.int32).long()
+
+    words = [
+        token_hash(output["prompt_ids"], output["prompt_mask"]),
+        token_hash(output["completion_ids"], mask),
+        mask.sum(dim=1),
+        *(bits(x.to(mask.device)) for x in extra.values()),
+    ]
+    if not token_level:
+        words += [
+            bits(torch.where(mask, x.float(), 0.0).sum(dim=1))
+            for x in found.values()
+            if x is not None
+        ]
+    table = accelerator.gather(torch.stack(words, dim=1)).cpu().numpy()
+    numbers = iter(np.ascontiguousarray(table[:, 3:].T, np.int32).view(np.float32).astype(float))
+    sent = {name: next(numbers) for name in extra}
+
+    def tokens(x: torch.Tensor, fill: float) -> Any:
         padded = accelerator.pad_across_processes(x, dim=1, pad_index=fill)
-        return accelerator.gather(padded.contiguous())
+        return accelerator.gather(padded.contiguous()).cpu().numpy()
 
-    def sums(x: torch.Tensor) -> Any:
-        return accelerator.gather(torch.where(mask, x, torch.zeros_like(x)).sum(dim=1))
-
-    def collect(x: torch.Tensor | None) -> Any:
-        if x is None:
-            return None
-        x = x.detach().float()
-        return tokens(x, 0.0) if token_level else sums(x)
-
+    read: dict[str, Any] = dict.fromkeys(found)
+    for name, x in found.items():
+        if x is not None:
+            read[name] = (
+                tokens(x.detach().float(), 0.0).astype(np.float64) if token_level else next(numbers)
+            )
     return Answers(
-        logps=collect(logps),
-        ref_logps=collect(output.get("ref_per_token_logps")),
-        mask=tokens(mask.to(torch.uint8), 0).bool() if token_level else None,
-        lengths=ids[:, 2],
-        prompt=ids[:, 0],
-        answer=ids[:, 1],
+        logps=read["logps"],
+        ref_logps=read["ref_logps"],
+        mask=tokens(mask.to(torch.uint8), 0).astype(bool) if token_level else None,
+        lengths=table[:, 2],
+        prompt=table[:, 0],
+        answer=table[:, 1],
+        columns=sent,
     )
 
 
-def group_ids(prompt: torch.Tensor, group_size: int) -> torch.Tensor:
+def group_ids(prompt: NDArray[np.int64], group_size: int) -> NDArray[np.int64]:
     """(B,) group id of every gathered row: blocks of ``group_size``, as the trainer's own mean.
 
     Raises ``RuntimeError`` if a block holds two different prompts: then the trainer's rows have
     been reordered, and its own advantages are as wrong as ours would be.
     """
-    import torch
-
-    if prompt.numel() % group_size:
-        raise RuntimeError(f"{prompt.numel()} answers do not divide into groups of {group_size}")
-    blocks = prompt.view(-1, group_size)
-    if bool((blocks != blocks[:, :1]).any()):
+    if len(prompt) % group_size:
+        raise RuntimeError(f"{len(prompt)} answers do not divide into groups of {group_size}")
+    blocks = prompt.reshape(-1, group_size)
+    if (blocks != blocks[:, :1]).any():
         raise RuntimeError("a group holds answers to different prompts: the rows were reordered")
-    return torch.arange(prompt.numel(), device=prompt.device) // group_size
+    return np.arange(len(prompt)) // group_size

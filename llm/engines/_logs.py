@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import torch
 
     from diffsmooth.llm.engines._gather import Answers
+    from diffsmooth.llm.engines._rows import Scored
 
 
-def flat(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+def flat(x: NDArray[np.float64], mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
     """(B,) or (B, T) -> (B,): the mean over each answer's tokens."""
     if x.ndim == 1:
         return x
     assert mask is not None
-    weight = mask.to(x.dtype)
-    return (x * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
+    return np.asarray(np.where(mask, x, 0.0).sum(axis=1) / mask.sum(axis=1).clip(min=1))
 
 
 def per_answer(advantages: torch.Tensor, output: dict[str, Any]) -> torch.Tensor:
     """Local advantages as one number an answer (mean over its tokens), for logs."""
+    if advantages.ndim == 1:
+        return advantages
     mask = output["completion_mask"]
     if "tool_mask" in output:
         mask = mask * output["tool_mask"]
-    return flat(advantages, mask)
+    weight = mask.to(advantages.dtype)
+    means: torch.Tensor = (advantages * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
+    return means
 
 
 def rewrite(log: Any, values: Sequence[float]) -> None:
@@ -39,14 +47,13 @@ def rewrite(log: Any, values: Sequence[float]) -> None:
 
 def metrics(
     *,
-    used: torch.Tensor,
-    base: torch.Tensor,
-    addition: torch.Tensor | None,
-    correct: torch.Tensor,
-    group: torch.Tensor,
+    used: NDArray[np.float64],
+    base: NDArray[np.float64],
+    addition: NDArray[np.float64] | None,
+    scored: Scored,
+    group: NDArray[np.int64],
     answers: Answers,
-    classes: torch.Tensor | None,
-    critical: Any,
+    critical: NDArray[np.float64],
 ) -> dict[str, float]:
     """Numbers for the trainer's log; NaN where a number does not exist this time.
 
@@ -56,46 +63,31 @@ def metrics(
     ``critical_strength``: median over groups of C5's plug-in estimate;
     ``one_kind_groups``: share of groups all correct or all wrong.
     """
-    import numpy as np
-    import torch
-
-    size = int(group.max()) + 1 if len(group) else 0
-    rows = torch.zeros(size, device=group.device).index_add_(
-        0, group, torch.ones_like(used.float())
-    )
-    hits = torch.zeros(size, device=group.device).index_add_(0, group, correct.float())
+    correct = scored.correct & scored.judged
+    rows = np.bincount(group)
+    hits = np.bincount(group, correct)
     out: dict[str, float] = {
-        "smoothing/correct": float(correct.float().mean()),
-        "smoothing/one_kind_groups": float(((hits == 0) | (hits == rows)).float().mean()),
-        "smoothing/advantage_abs": float(used.abs().mean()),
+        "smoothing/correct": _mean(correct),
+        "smoothing/one_kind_groups": _mean((hits == 0) | (hits == rows)),
+        "smoothing/advantage_abs": _mean(np.abs(used)),
     }
     if addition is not None:
-        scale = float(base.abs().mean())
+        scale = _mean(np.abs(base))
         out["smoothing/term_to_advantage"] = (
-            float(addition.abs().mean()) / scale if scale > 0 else float("nan")
+            _mean(np.abs(addition)) / scale if scale > 0 else math.nan
         )
-        flips = (base * used < 0) & (base != 0)
-        out["smoothing/sign_flips"] = float(flips.float().mean())
-    names = classes if classes is not None else answers.answer
-    if bool(correct.any()):
-        pairs = torch.stack([group[correct], names[correct]], dim=1)
-        distinct = len(torch.unique(pairs, dim=0))
-        out["smoothing/distinct_correct"] = distinct / int((hits > 0).sum())
-    else:
-        out["smoothing/distinct_correct"] = float("nan")
+        out["smoothing/sign_flips"] = _mean((base * used < 0) & (base != 0))
+    names = scored.classes if scored.classes is not None else answers.answer
+    pairs = set(zip(group[correct].tolist(), names[correct].tolist(), strict=True))
+    solved = int((hits > 0).sum())
+    out["smoothing/distinct_correct"] = len(pairs) / solved if solved else math.nan
     if answers.logps is not None:
-        sums = answers.logps
-        if answers.mask is not None:
-            sums = sums.masked_fill(~answers.mask, 0.0).sum(dim=1)
-        present = answers.lengths > 0
-        out["smoothing/sequence_entropy"] = (
-            float(-sums[present].mean()) if bool(present.any()) else float("nan")
-        )
+        out["smoothing/sequence_entropy"] = _mean(-answers.sums[answers.lengths > 0])
         finite = critical[np.isfinite(critical)]
-        out["smoothing/critical_strength"] = (
-            float(np.median(finite)) if len(finite) else float("nan")
-        )
-        out["smoothing/critical_unreachable"] = (
-            float(np.isinf(critical).mean()) if len(critical) else float("nan")
-        )
+        out["smoothing/critical_strength"] = float(np.median(finite)) if len(finite) else math.nan
+        out["smoothing/critical_unreachable"] = _mean(np.isinf(critical))
     return out
+
+
+def _mean(x: NDArray[Any]) -> float:
+    return float(x.mean()) if len(x) else math.nan

@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from diffsmooth.llm.engines._gather import Answers
 from diffsmooth.llm.engines._verifier import VerifierReward, answer_text
 from diffsmooth.theory.rules import GroupBatch
@@ -38,33 +41,56 @@ class Captured:
 class Scored:
     """Gathered over ranks, each (B,): reward, correctness, whether judged at all, class ids."""
 
-    reward: torch.Tensor
-    correct: torch.Tensor
-    judged: torch.Tensor
-    classes: torch.Tensor | None
+    reward: NDArray[np.float64]
+    correct: NDArray[np.bool_]
+    judged: NDArray[np.bool_]
+    classes: NDArray[np.int64] | None
 
     def batch(
-        self, answers: Answers, group: torch.Tensor
-    ) -> tuple[GroupBatch | None, torch.Tensor]:
+        self, answers: Answers, group: NDArray[np.int64]
+    ) -> tuple[GroupBatch | None, NDArray[np.int64]]:
         """The judged rows as a group batch, and their indices; ``None`` if there are none."""
-        rows = self.judged.nonzero()[:, 0]
+        rows = np.flatnonzero(self.judged)
         if not len(rows):
             return None, rows
 
-        def pick(x: torch.Tensor | None) -> torch.Tensor | None:
-            return None if x is None else x[rows]
+        def pick(x: Any) -> Any:
+            return x if x is None or len(rows) == len(self.judged) else x[rows]
 
         batch = GroupBatch(
-            reward=self.reward[rows],
-            correct=self.correct[rows],
-            group=group[rows],
+            reward=pick(self.reward),
+            correct=pick(self.correct),
+            group=pick(group),
             logps=pick(answers.logps),
             mask=pick(answers.mask),
-            lengths=answers.lengths[rows],
+            lengths=pick(answers.lengths),
             classes=pick(self.classes),
             ref_logps=pick(answers.ref_logps),
         )
         return batch, rows
+
+
+@dataclass(frozen=True)
+class Judged:
+    """This rank's verdicts, before they are gathered: (B_local,) flags and names of classes."""
+
+    flags: torch.Tensor | None
+    names: Sequence[str | None] | None
+
+
+def judge(trainer: Any, captured: Captured, column: int, canonical: Canonical | None) -> Judged:
+    """What the reward function in ``column`` said beside its rewards, and the answers' classes."""
+    import torch
+
+    function = trainer.reward_funcs[column]
+    verdicts = function.take() if isinstance(function, VerifierReward) else None
+    flags, names = None, None
+    if verdicts is not None:
+        flags = torch.tensor([float(v.correct) for v in verdicts])
+        names = [v.canonical for v in verdicts]
+    if canonical is not None:
+        names = list(canonical(captured.inputs, [answer_text(c) for c in captured.completions]))
+    return Judged(flags, names)
 
 
 def score(
@@ -73,35 +99,26 @@ def score(
     column: int,
     *,
     threshold: float,
-    canonical: Canonical | None,
+    judged: Judged,
+    flags: NDArray[np.float64] | None,
 ) -> Scored:
-    """Judge by the reward function in ``column`` alone: its verdicts, or value >= ``threshold``."""
-    import torch
+    """Judge by the reward function in ``column`` alone: its verdicts (``flags``, gathered), or
+    value >= ``threshold``."""
     from accelerate.utils import gather_object
 
-    table = captured.rewards
+    table = captured.rewards.double().cpu().numpy()
+    weights = trainer.reward_weights.double().cpu().numpy()
     values = table[:, column]
-    weights = trainer.reward_weights.to(table.device).unsqueeze(0)
-    function = trainer.reward_funcs[column]
-    verdicts = function.take() if isinstance(function, VerifierReward) else None
-    names: Sequence[str | None] | None = None
-    if verdicts is not None:
-        flags = torch.tensor([v.correct for v in verdicts], device=table.device)
-        correct = trainer.accelerator.gather(flags)
-        names = [v.canonical for v in verdicts]
-    else:
-        correct = values >= threshold
-    if canonical is not None:
-        names = canonical(captured.inputs, [answer_text(c) for c in captured.completions])
     classes = None
-    if names is not None:
+    if judged.names is not None:
         numbers: dict[str | None, int] = {}
-        ids = [numbers.setdefault(name, len(numbers)) for name in gather_object(list(names))]
-        classes = torch.tensor(ids, device=table.device)
+        everyone = gather_object(list(judged.names))
+        classes = np.array([numbers.setdefault(x, len(numbers)) for x in everyone])
+    missing = np.isnan(values)
     return Scored(
-        reward=(table * weights).nansum(dim=1),
-        correct=correct,
-        judged=~torch.isnan(values),
+        reward=np.nansum(table * weights, axis=1),
+        correct=values >= threshold if flags is None else flags > 0,
+        judged=~missing,
         classes=classes,
     )
 
@@ -117,10 +134,11 @@ def engine_logps(trainer: Any, output: dict[str, Any]) -> torch.Tensor | None:
     usable = sampled is not None and sampled.shape == output["completion_mask"].shape
     if sampled is not None and usable:
         # vLLM marks tokens it could not score with NaN: then they are of no use.
-        usable = not bool((torch.isnan(sampled) & output["completion_mask"].bool()).any())
+        faults = (torch.isnan(sampled) & output["completion_mask"].bool()).any()
+    else:
+        faults = torch.ones((), dtype=torch.bool, device=output["completion_mask"].device)
     # All ranks take the same road: a forward pass on some of them only would wait for ever.
-    flag = torch.tensor([usable], device=output["completion_mask"].device)
-    return sampled if bool(trainer.accelerator.gather(flag).all()) else None
+    return None if bool(trainer.accelerator.gather(faults.view(1)).any()) else sampled
 
 
 def forward_logps(trainer: Any, output: dict[str, Any]) -> torch.Tensor:
@@ -145,13 +163,26 @@ def forward_logps(trainer: Any, output: dict[str, Any]) -> torch.Tensor:
     return logps
 
 
-def scatter(values: torch.Tensor, rows: torch.Tensor, size: int) -> torch.Tensor:
+def scatter(values: Any, rows: NDArray[np.int64], size: int) -> NDArray[np.float64]:
     """Put the values of ``rows`` back among ``size`` rows; the others get 0."""
-    out = values.new_zeros((size, *values.shape[1:]))
+    out = np.zeros((size, *values.shape[1:]))
     out[rows] = values
     return out
 
 
-def fit(values: torch.Tensor, output: dict[str, Any]) -> torch.Tensor:
-    """Cut token values, padded to the longest rank's width, to this rank's width."""
-    return values if values.ndim == 1 else values[:, : output["completion_mask"].shape[1]]
+def rounded(values: NDArray[np.float64], like: torch.Tensor) -> NDArray[np.float64]:
+    """``values`` as numbers of the type of ``like``: what the trainer will hold."""
+    import torch
+
+    return np.asarray(torch.from_numpy(values).to(like.dtype).double().numpy())
+
+
+def local(values: NDArray[Any], rows: slice, like: torch.Tensor, width: int) -> torch.Tensor:
+    """This rank's rows as a tensor of the type and on the device of ``like``.
+
+    Token values, padded to the longest rank's width, are cut to this rank's ``width``.
+    """
+    import torch
+
+    mine = values[rows] if values.ndim == 1 else values[rows, :width]
+    return torch.from_numpy(np.ascontiguousarray(mine)).to(dtype=like.dtype).to(like.device)

@@ -29,6 +29,9 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from diffsmooth.llm.engines import _logs
 from diffsmooth.llm.engines._adaptive import Adaptive, AdaptiveState, critical_strengths
 from diffsmooth.llm.engines._gather import Answers, gather_answers, group_ids
@@ -39,14 +42,17 @@ from diffsmooth.llm.engines._hooks import (
     installed,
     require,
 )
+from diffsmooth.llm.engines._loss import KL_COV, SIMKO, KLCov, LossMixin, SimKO
 from diffsmooth.llm.engines._resume import ResumableMixin
 from diffsmooth.llm.engines._rows import (
     Canonical,
     Captured,
     Scored,
     engine_logps,
-    fit,
     forward_logps,
+    judge,
+    local,
+    rounded,
     scatter,
     score,
 )
@@ -58,6 +64,7 @@ from diffsmooth.theory.rules import (
     SmoothingTerm,
     add_term,
     clip_cov_drop,
+    kl_cov_select,
 )
 
 if TYPE_CHECKING:
@@ -68,6 +75,8 @@ if TYPE_CHECKING:
 __all__ = [
     "PROBLEM_COLUMN",
     "Adaptive",
+    "KLCov",
+    "SimKO",
     "SmoothedGRPOTrainer",  # noqa: F822 - made on demand, below
     "SmoothedMixin",
     "UpstreamChangedError",
@@ -78,7 +87,7 @@ __all__ = [
 Base = Literal["engine", "rule"]
 
 
-class SmoothedMixin(ResumableMixin):
+class SmoothedMixin(LossMixin, ResumableMixin):
     """Mixin over ``trl.GRPOTrainer``; takes its constructor's arguments and these:
 
     rule
@@ -99,8 +108,10 @@ class SmoothedMixin(ResumableMixin):
     clip_cov
         Clip-Cov's fraction of tokens (its paper: 2e-4) whose gradient is dropped, on top of any
         rule; 0: none.  Exact with one update a generation, where dropping a token's gradient and
-        giving it the advantage 0 are the same.  KL-Cov and SimKO change the loss itself, which is
-        no advantage; TRL has clip-higher (``epsilon_high``) and token entropy (``entropy_coef``).
+        giving it the advantage 0 are the same.
+    kl_cov, simko
+        :class:`KLCov`, :class:`SimKO`: inside the loss, on top of any rule (``_loss.py`` says how).
+        Clip-higher and token entropy are TRL's own (``epsilon_high``, ``entropy_coef``).
 
     Raises ``ValueError`` for settings that contradict each other and
     :class:`UpstreamChangedError` if the installed TRL lacks a hook.
@@ -125,9 +136,12 @@ class SmoothedMixin(ResumableMixin):
         gamma: Adaptive | Literal["adaptive"] | None = None,
         base: Base = "engine",
         clip_cov: float = 0.0,
+        kl_cov: KLCov | None = None,
+        simko: SimKO | None = None,
         **kwargs: Any,
     ) -> None:
         check_hooks(_upstream(type(self)), TRL_HOOKS, "trl")
+        self._set_loss_rivals(_upstream(type(self)), kl_cov, simko)
         if base not in ("engine", "rule"):
             raise ValueError(f"base is {base!r}; allowed: engine, rule")
         if not math.isfinite(threshold):
@@ -143,6 +157,7 @@ class SmoothedMixin(ResumableMixin):
         self._captured: Captured | None = None
         super().__init__(*args, **kwargs)
         self._check_upstream_state()
+        self._check_loss_rivals()
         self._verifier_index = self._find_verifier(verifier)
         self._check_needs()
 
@@ -258,28 +273,37 @@ class SmoothedMixin(ResumableMixin):
         return captured
 
     def _apply_rule(self, output: dict[str, Any], captured: Captured) -> None:
+        import torch
+
         training: bool = self.model.training
-        scored = score(
-            self,
-            captured,
-            self._verifier_index,
-            threshold=self._threshold,
-            canonical=self._canonical,
-        )
+        said = judge(self, captured, self._verifier_index, self._canonical)
         logps = engine_logps(self, output)
         term, whole = self._in_force()
         needed: Any = whole.needs_logps if whole is not None else None
         if needed is None:
             needed = term is not None and not (term.is_zero or term.quotient)
-        needed = needed or self._clip_cov > 0
+        chooses = training and (self._clip_cov > 0 or self._kl_cov is not None)
+        needed = needed or chooses
         if logps is None and (needed or self._adaptive is not None):
             logps = self._forward_logps(output)
         token_level = bool(
             (whole is not None and whole.token_level)
             or (term is not None and term.reduction == "token" and not term.is_zero)
-            or self._clip_cov > 0
+            or chooses
         )
-        answers = gather_answers(self.accelerator, output, logps, token_level)
+        before: torch.Tensor = output["advantages"]
+        columns = {"engine": _logs.per_answer(before, output)}
+        if said.flags is not None:
+            columns["correct"] = said.flags
+        answers = gather_answers(self.accelerator, output, logps, token_level, columns)
+        scored = score(
+            self,
+            captured,
+            self._verifier_index,
+            threshold=self._threshold,
+            judged=said,
+            flags=answers.columns.get("correct"),
+        )
         group = group_ids(answers.prompt, self._group_size(training))
         critical = self._critical(answers, scored, group)
         if self._adaptive is not None:
@@ -287,32 +311,36 @@ class SmoothedMixin(ResumableMixin):
                 self._adaptive.update(_median(critical))
             term, whole = self._in_force()
 
-        local = slice(
-            self.accelerator.process_index * len(captured.completions),
-            (self.accelerator.process_index + 1) * len(captured.completions),
-        )
-        before = output["advantages"]
-        addition: torch.Tensor | None = None
+        size = len(captured.completions)
+        rank: int = self.accelerator.process_index
+        mine, width = slice(rank * size, (rank + 1) * size), output["completion_mask"].shape[1]
+        base: Any = answers.columns["engine"]  # the advantage to which a term was added
+        used: Any = base
+        addition: Any = None
         if whole is not None:
             batch, rows = scored.batch(answers, group)
-            values = whole(batch) if batch is not None else scored.reward.new_zeros(0)
-            full = scatter(values.to(before.dtype), rows, len(scored.reward))
-            output["advantages"] = fit(full[local], output)
+            values = whole(batch) if batch is not None else np.zeros(0)
+            used = rounded(scatter(values, rows, len(scored.reward)), before)
+            output["advantages"] = local(used, mine, before, width)
             if isinstance(whole, Smoothed) and batch is not None:
                 # What was added to the base, for the log.
-                base = scatter(whole.base(batch).to(before.dtype), rows, len(scored.reward))
-                addition = full - (base[:, None] if base.ndim < full.ndim else base)
+                base = scatter(whole.base(batch), rows, len(scored.reward))
+                addition = used - (base[:, None] if base.ndim < used.ndim else base)
         elif term is not None and not term.is_zero:
             batch, rows = scored.batch(answers, group)
-            values = term(batch) if batch is not None else scored.reward.new_zeros(0)
-            addition = scatter(values.to(before.dtype), rows, len(scored.reward))
-            output["advantages"] = add_term(before, fit(addition[local], output))
-        if self._clip_cov > 0 and training:
-            self._drop_tokens(output, answers, local)
+            values = term(batch) if batch is not None else np.zeros(0)
+            addition = rounded(scatter(values, rows, len(scored.reward)), before)
+            output["advantages"] = add_term(before, local(addition, mine, before, width))
+            used = rounded(add_term(base, addition), before)
+        if chooses:
+            used = self._choose_tokens(output, answers, mine)
+        if self._simko is not None:
+            kind = np.where(scored.judged, np.where(scored.correct, 1, -1), 0)
+            output[SIMKO] = torch.from_numpy(kind[mine].copy()).to(before.device)
         self._write_logs(
-            output=output,
-            before=before,
-            addition=addition,
+            used=_logs.flat(used, answers.mask),
+            base=_logs.flat(base, answers.mask),
+            addition=None if addition is None else _logs.flat(addition, answers.mask),
             scored=scored,
             answers=answers,
             group=group,
@@ -320,25 +348,38 @@ class SmoothedMixin(ResumableMixin):
             training=training,
         )
 
-    def _drop_tokens(self, output: dict[str, Any], answers: Answers, local: slice) -> None:
-        """Clip-Cov: advantage 0 on the chosen tokens; the same choice on every rank."""
+    def _choose_tokens(self, output: dict[str, Any], answers: Answers, rows: slice) -> Any:
+        """Clip-Cov: advantage 0 on the chosen tokens.  KL-Cov: mark them for the loss.
+
+        The same choice on every rank.  Returns everyone's advantages (B, T).
+        """
         import torch
 
-        assert answers.logps is not None
-        assert answers.mask is not None
         used = output["advantages"]
-        mine = used if used.ndim == 2 else used[:, None].expand(output["completion_mask"].shape)
+        shape = output["completion_mask"].shape
+        mine = used if used.ndim == 2 else used[:, None].expand(shape)
         padded = self.accelerator.pad_across_processes(mine.contiguous(), dim=1, pad_index=0.0)
-        everyone = self.accelerator.gather(padded)
-        generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + self._step)
-        uniforms = torch.rand(everyone.shape, generator=generator).to(everyone.device)
-        drop = clip_cov_drop(
-            everyone, answers.logps, answers.mask, uniforms, fraction=self._clip_cov
-        )
-        output["advantages"] = mine.masked_fill(fit(drop[local], output), 0.0)
-        if self.model.training:
-            share = drop.sum() / answers.mask.sum().clamp(min=1)
-            self._metrics["train"]["smoothing/clip_cov_dropped"].append(float(share))
+        everyone = self.accelerator.gather(padded).double().cpu().numpy()
+        log = self._metrics["train"]
+
+        def keep(chosen: NDArray[np.bool_], name: str) -> torch.Tensor:
+            log[f"smoothing/{name}"].append(float(chosen.sum() / max(1, answers.mask.sum())))
+            return torch.from_numpy(chosen[rows, : shape[1]].copy()).to(mine.device)
+
+        if self._kl_cov is not None:
+            chosen = kl_cov_select(
+                everyone, answers.logps, answers.mask, fraction=self._kl_cov.fraction
+            )
+            output[KL_COV] = keep(chosen, "kl_cov_chosen")
+        if self._clip_cov > 0:
+            generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + self._step)
+            uniforms = torch.rand(everyone.shape, generator=generator).numpy()
+            drop = clip_cov_drop(
+                everyone, answers.logps, answers.mask, uniforms, fraction=self._clip_cov
+            )
+            output["advantages"] = mine.masked_fill(keep(drop, "clip_cov_dropped"), 0.0)
+            everyone = np.where(drop, 0.0, everyone)
+        return everyone
 
     def _forward_logps(self, output: dict[str, Any]) -> torch.Tensor:
         return forward_logps(self, output)
@@ -349,21 +390,18 @@ class SmoothedMixin(ResumableMixin):
         size: int = self.num_generations
         return size if training else getattr(self, "num_generations_eval", None) or size
 
-    def _critical(self, answers: Answers, scored: Scored, group: torch.Tensor) -> Any:
+    def _critical(
+        self, answers: Answers, scored: Scored, group: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
         """C5's g* of each group (plug-in) for the rule in force; empty without log-probs."""
-        import numpy as np
-
         if answers.logps is None:
             return np.zeros(0)
-        sums = answers.logps
-        if answers.mask is not None:
-            sums = sums.masked_fill(~answers.mask, 0.0).sum(dim=1)
         keep = scored.judged & (answers.lengths > 0)
         return critical_strengths(
-            sums[keep].double().cpu().numpy().clip(max=0.0),
-            scored.correct[keep].cpu().numpy(),
-            group[keep].cpu().numpy(),
-            answers.answer[keep].cpu().numpy(),
+            answers.sums[keep].clip(max=0.0),
+            scored.correct[keep],
+            group[keep],
+            answers.answer[keep],
             form=self._critical_form(),
         )
 
@@ -381,32 +419,9 @@ class SmoothedMixin(ResumableMixin):
 
     # -- logs ---------------------------------------------------------------------------------
 
-    def _write_logs(
-        self,
-        *,
-        output: dict[str, Any],
-        before: torch.Tensor,
-        addition: torch.Tensor | None,
-        scored: Scored,
-        answers: Answers,
-        group: torch.Tensor,
-        critical: Any,
-        training: bool,
-    ) -> None:
-        used = _logs.per_answer(output["advantages"], output)
-        gathered = self.accelerator.gather(used)
-        engine = self.accelerator.gather(_logs.per_answer(before, output))
-        _logs.rewrite(self._logs["advantages"], gathered.tolist())
-        values = _logs.metrics(
-            used=gathered,
-            base=gathered - _logs.flat(addition, answers.mask) if addition is not None else engine,
-            addition=_logs.flat(addition, answers.mask) if addition is not None else None,
-            correct=scored.correct & scored.judged,
-            group=group,
-            answers=answers,
-            classes=scored.classes,
-            critical=critical,
-        )
+    def _write_logs(self, *, used: Any, training: bool, **facts: Any) -> None:
+        _logs.rewrite(self._logs["advantages"], used.tolist())
+        values = _logs.metrics(used=used, **facts)
         term = self._smoothing_term()
         if self._adaptive is not None:
             values["smoothing/strength"] = self._adaptive.value
@@ -442,8 +457,6 @@ def _engine_can_base(rule: Smoothed) -> bool:
 
 
 def _median(values: Any) -> float:
-    import numpy as np
-
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if len(finite) else math.nan
 

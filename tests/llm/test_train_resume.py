@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +14,9 @@ pytest.importorskip("trl")
 from diffsmooth.llm.engines import trl as engine  # noqa: E402
 from diffsmooth.llm.engines._resume import latest_checkpoint  # noqa: E402
 from diffsmooth.theory.rules import rule  # noqa: E402
+from tests.llm import trl_toy as toy  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-
-
-def _toy() -> Any:
-    spec = importlib.util.spec_from_file_location("trl_toy", Path(__file__).with_name("trl_toy.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["trl_toy"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-toy = _toy()
 
 
 class Killed(RuntimeError):

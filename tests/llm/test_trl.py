@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +23,8 @@ from diffsmooth.theory.rules import (  # noqa: E402
     SmoothingTerm,
     rule,
 )
+from tests.llm import trl_toy as toy  # noqa: E402
 
-
-def _toy() -> Any:
-    spec = importlib.util.spec_from_file_location("trl_toy", Path(__file__).with_name("trl_toy.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["trl_toy"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-toy = _toy()
 # Upstream warns about its own deprecated names.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 

@@ -48,13 +48,13 @@ def test_the_hash_sees_tokens_and_order_but_no_padding(
 
 
 def test_groups_are_blocks_of_one_prompt_or_an_error() -> None:
-    assert group_ids(torch.tensor([5, 5, 3, 3]), 2).tolist() == [0, 0, 1, 1]
+    assert group_ids(np.array([5, 5, 3, 3]), 2).tolist() == [0, 0, 1, 1]
     # The same prompt drawn twice is two groups, as in the trainer's own mean.
-    assert group_ids(torch.tensor([5, 5, 5, 5]), 2).tolist() == [0, 0, 1, 1]
+    assert group_ids(np.array([5, 5, 5, 5]), 2).tolist() == [0, 0, 1, 1]
     with pytest.raises(RuntimeError, match="different prompts"):
-        group_ids(torch.tensor([5, 3, 5, 3]), 2)
+        group_ids(np.array([5, 3, 5, 3]), 2)
     with pytest.raises(RuntimeError, match="do not divide"):
-        group_ids(torch.tensor([5, 5, 5]), 2)
+        group_ids(np.array([5, 5, 5]), 2)
 
 
 def slow_critical(values: list[float], share: float, standardised: bool) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import socket
@@ -17,20 +16,10 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("trl")
 
-HERE = Path(__file__)
+from tests.llm import trl_toy as toy
 
+ROOT = Path(__file__).parents[2]
 
-def _toy() -> Any:
-    spec = importlib.util.spec_from_file_location("trl_toy", HERE.with_name("trl_toy.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["trl_toy"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-toy = _toy()
 
 #: Each rank holds 12 answers of 3 groups of 8: the second group is split over the ranks.
 SIZE, LOCAL = 8, 12
@@ -119,7 +108,8 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         }
         workers.append(
             subprocess.Popen(
-                [sys.executable, "-W", "ignore", str(HERE), str(out)],
+                [sys.executable, "-W", "ignore", "-m", "tests.llm.test_trl_ranks", str(out)],
+                cwd=ROOT,
                 env=env,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

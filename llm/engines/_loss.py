@@ -1,0 +1,235 @@
+"""KL-Cov and SimKO inside TRL: remedies that change the loss and not the advantage.
+
+TRL's loss reads the live log-probs through one method, ``_get_per_token_logps_and_entropies``, and
+that is where both enter; nothing of the loss is copied, so every loss type keeps its own weights.
+
+KL-Cov
+    The KL term that TRL's loss has for a reference model is given the *old* policy as reference on
+    the chosen tokens and the policy itself on all others, where value and gradient are then
+    exactly 0.  The penalty is TRL's own estimator, ``exp(x) - x - 1`` with ``x = log old - log
+    pi``, times the ratio under ``use_bias_correction_kl`` (then an unbiased estimate of
+    KL(pi || old)); the authors' code has ``|x|``.  All have gradient 0 where the policy is still
+    the old one: with one update a generation KL-Cov does nothing, and is refused.
+SimKO
+    The log-prob that the loss sees keeps its value and gets the gradient of ``sum_v w_v log
+    pi_v``: the authors' ratio with its stopped gradients.  It needs all logits, so the forward pass
+    is TRL's own without the fused head: one (answers, tokens, vocabulary) array in memory.
+
+Which tokens and which weights: :mod:`diffsmooth.theory.rules`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from diffsmooth.llm.engines._hooks import UpstreamChangedError, check_hooks, installed
+from diffsmooth.theory.rules import simko_weights
+
+if TYPE_CHECKING:
+    import torch
+
+#: Methods of ``GRPOTrainer`` that are overridden here.
+LOSS_HOOKS = {
+    "_compute_loss": ("model", "inputs"),
+    "_get_per_token_logps_and_entropies": (
+        "model", "input_ids", "attention_mask", "logits_to_keep", "compute_entropy",
+    ),
+    "get_high_entropy_mask": ("entropies", "mask", "threshold"),
+}  # fmt: skip
+
+#: Keys beside the trainer's own in a batch of answers.
+KL_COV, SIMKO = "kl_cov_chosen", "simko_kind"
+
+#: Token positions whose weights over the vocabulary are formed at once.
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class KLCov:
+    """``beta`` times the KL to the old policy on the ``fraction`` of tokens of largest covariance.
+
+    Source: 2505.22617 (fraction .002, beta 1).
+    """
+
+    fraction: float = 2e-3
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fraction <= 1:
+            raise ValueError(f"kl_cov.fraction is {self.fraction}; it must lie in [0, 1]")
+        if not 0 <= self.beta < float("inf"):
+            raise ValueError(f"kl_cov.beta is {self.beta}; it must be finite and >= 0")
+
+    @property
+    def is_zero(self) -> bool:
+        return self.fraction == 0 or self.beta == 0
+
+
+@dataclass(frozen=True)
+class SimKO:
+    """Weights of :func:`diffsmooth.theory.rules.simko_weights`; forking tokens are those whose
+    entropy is at or above the ``quantile`` of the batch's.  Source: 2510.14807."""
+
+    alpha: float = 0.01
+    top: int = 3
+    penalty: float = 1.1
+    quantile: float = 0.8
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"simko.alpha is {self.alpha}; it must lie in [0, 1]")
+        if self.top < 1:
+            raise ValueError(f"simko.top is {self.top}; it must be >= 1")
+        if not 1 <= self.penalty < float("inf"):
+            raise ValueError(f"simko.penalty is {self.penalty}; it must be finite and >= 1")
+        if not 0 <= self.quantile <= 1:
+            raise ValueError(f"simko.quantile is {self.quantile}; it must lie in [0, 1]")
+
+    @property
+    def is_zero(self) -> bool:
+        return self.alpha == 0 and self.penalty == 1
+
+
+class LossMixin:
+    """Mixin over ``trl.GRPOTrainer``: what KL-Cov and SimKO do inside the loss."""
+
+    # What the trainer behind the mixin has.
+    model: Any
+    args: Any
+    beta: float
+    temperature: float
+    _kl_cov: KLCov | None = None
+    _simko: SimKO | None = None
+    #: The batch whose loss is being computed, and the reference to be filled in; None outside.
+    _in_loss: dict[str, Any] | None = None
+
+    def _set_loss_rivals(self, upstream: type, kl_cov: KLCov | None, simko: SimKO | None) -> None:
+        """Strength 0 is nothing.  Raises :class:`UpstreamChangedError` if TRL lacks a hook."""
+        self._kl_cov = None if kl_cov is None or kl_cov.is_zero else kl_cov
+        self._simko = None if simko is None or simko.is_zero else simko
+        if self._kl_cov or self._simko:
+            check_hooks(upstream, LOSS_HOOKS, "trl")
+
+    def _check_loss_rivals(self) -> None:
+        """Raises ``ValueError`` for settings under which they would do nothing or mean nothing."""
+        if not (self._kl_cov or self._simko):
+            return
+        if getattr(self, "use_liger_kernel", False) or getattr(self, "use_liger_loss", False):
+            raise ValueError("kl_cov and simko need TRL's own loss: leave Liger's loss off")
+        if self._kl_cov:
+            if self.beta != 0.0:
+                raise ValueError(
+                    f"kl_cov uses the loss's KL term: set beta to 0 in GRPOConfig, got {self.beta}"
+                )
+            uses = self.args.steps_per_generation * self.args.num_iterations
+            if self.args.gradient_accumulation_steps % uses == 0:
+                raise ValueError(
+                    "kl_cov does nothing with one update a generation, where the policy is still "
+                    "the old one: raise steps_per_generation or num_iterations"
+                )
+        if self._simko and getattr(self, "aux_loss_enabled", False):
+            raise ValueError("simko does not support the router's auxiliary loss")
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
+        if not (self._kl_cov or self._simko) or not self.model.training:
+            return super()._compute_loss(model, inputs)  # type: ignore[misc]
+        import torch
+
+        batch, own = dict(inputs), self.beta
+        if self._kl_cov:
+            if batch.get("old_per_token_logps") is None:
+                raise UpstreamChangedError(
+                    f"trl {installed('trl')}: no old_per_token_logps with several updates a "
+                    "generation; kl_cov cannot be applied. Use a supported version."
+                )
+            # Filled in as soon as the loss has asked for the log-probs.
+            batch["ref_per_token_logps"] = torch.empty_like(batch["old_per_token_logps"])
+            self.beta = self._kl_cov.beta
+        self._in_loss = batch
+        try:
+            loss = super()._compute_loss(model, batch)  # type: ignore[misc]
+            if not batch.get("diffsmooth_seen"):
+                raise UpstreamChangedError(
+                    f"trl {installed('trl')}: the loss does not ask for log-probs; kl_cov and "
+                    "simko would silently not be applied. Use a supported version."
+                )
+            return loss
+        finally:
+            self.beta, self._in_loss = own, None
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any,
+        **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        upstream = super()._get_per_token_logps_and_entropies  # type: ignore[misc]
+        batch = self._in_loss
+        if batch is None:
+            return upstream(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
+        batch["diffsmooth_seen"] = True
+        if self._simko:
+            extra = [k for k, v in kwargs.items() if v is not None and v is not False]
+            if args or set(extra) - {"compute_entropy"}:
+                raise ValueError(f"simko supports plain text only, got {', '.join(extra)}")
+            logps, entropies = self._spread(model, input_ids, attention_mask, logits_to_keep, batch)
+            result: Any = (logps, entropies)
+            if "compute_aux_loss" in inspect.signature(upstream).parameters:
+                result = (*result, None)
+        else:
+            result = upstream(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
+        if self._kl_cov:
+            now = result[0].detach()
+            old = batch["old_per_token_logps"].to(now.dtype)
+            batch["ref_per_token_logps"].copy_(old.where(batch[KL_COV], now))
+        return result
+
+    def _spread(
+        self, model: Any, ids: Any, attention: Any, keep: int, batch: dict[str, Any]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(log-probs with SimKO's gradient, entropies), each (B, T)."""
+        import torch
+
+        simko = self._simko
+        assert simko is not None
+        kwargs: dict[str, Any] = {}
+        if "logits_to_keep" in getattr(self, "model_kwarg_keys", ()):
+            kwargs["logits_to_keep"] = keep + 1
+        logits = model(input_ids=ids, attention_mask=attention, use_cache=False, **kwargs).logits[
+            :, :-1
+        ][:, -keep:]
+        logits = (logits / self.temperature).float()
+        total = logits.logsumexp(dim=-1, keepdim=True)
+        taken = ids[:, -keep:]
+        logps = logits.gather(-1, taken[..., None])[..., 0] - total[..., 0]
+        mask = batch["completion_mask"]
+        if "tool_mask" in batch:
+            mask = mask * batch["tool_mask"]
+        kind = batch[SIMKO][:, None].expand(taken.shape).reshape(-1)
+        flat, names = logits.flatten(0, 1), taken.reshape(-1)
+        chunks = range(0, len(flat), _CHUNK)
+        with torch.no_grad():
+            entropies = torch.cat([_entropy(flat[i : i + _CHUNK]) for i in chunks])
+            entropies = entropies.view(taken.shape)
+            forks = self.get_high_entropy_mask(entropies, mask, simko.quantile).reshape(-1)  # type: ignore[attr-defined]
+            found = []
+            width = min(simko.top + 1, flat.shape[1])  # the token taken and the likeliest
+            for i in chunks:
+                part = slice(i, i + _CHUNK)
+                weights = simko_weights(
+                    flat[part].log_softmax(dim=-1), names[part], kind[part] >= 0,
+                    forks[part] & (kind[part] > 0), alpha=simko.alpha,
+                    top=min(simko.top, flat.shape[1]), penalty=simko.penalty,
+                )  # fmt: skip
+                found.append(weights.topk(width, dim=1))
+            weight = torch.cat([f.values for f in found])
+            place = torch.cat([f.indices for f in found])
+        spread = (weight * (flat.gather(1, place) - total.flatten(0, 1))).sum(dim=1)
+        change = spread.view(taken.shape) - logps
+        return logps + (change - change.detach()), entropies
+
+
+def _entropy(logits: torch.Tensor) -> torch.Tensor:
+    """(N, V) -> (N,): entropy of the token law in nats; a logit may be -inf."""
+    law = logits.log_softmax(dim=-1)
+    return -(law.exp() * law.nan_to_num(neginf=0.0)).sum(dim=-1)
