@@ -39,6 +39,9 @@ class Atlas:
     out: Path = Path("out/atlas")
     """Folder of the cells, tables and figures."""
 
+    page: Path | None = None
+    """Also write the findings as Markdown here (docs/atlas.md), figures beside it."""
+
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise ValueError(f"--jobs: must be at least 1, got {self.jobs}")
@@ -59,4 +62,8 @@ def run(config: Atlas) -> int:
         jobs=config.jobs,
         engine=config.engine,
     )
+    if config.page is not None:
+        from diffsmooth.sim.findings import write_findings
+
+        print(f"findings in {write_findings(config.out, config.page)}")
     return 0

@@ -13,6 +13,7 @@ from diffsmooth import records
 from diffsmooth.sim import report, sweep
 from diffsmooth.sim.atlas import load, standings
 from diffsmooth.sim.cells import Cell, run_cell
+from diffsmooth.sim.findings import write_findings
 from diffsmooth.sim.heuristics import HEURISTICS
 from diffsmooth.sim.paths import Laboratory
 from diffsmooth.sim.regimes import REGIMES, Training, regime
@@ -140,6 +141,17 @@ def test_the_atlas_end_to_end(tmp_path):
         tmp_path, regimes=("maze", "bandit"), heuristics=FEW, seeds=4, every=36, jobs=1
     )
     assert page.read_bytes() == before
+    findings = write_findings(tmp_path, tmp_path / "docs" / "atlas.md").read_text()
+    rows = [
+        r
+        for r in records.read_table(tmp_path / "summary.parquet").to_pylist()
+        if r["match"] == "pass@1" and r["heuristic"] == "centred"
+    ]
+    above, below = sum(r["better"] for r in rows), sum(r["worse"] for r in rows)
+    assert f"| centred | within | {above} | {below} | {len(rows) - above - below} |" in findings
+    assert (tmp_path / "docs" / "figures" / "atlas-theory.png").is_file()
+    with pytest.raises(FileNotFoundError, match="run diffsmooth atlas"):
+        write_findings(tmp_path / "nowhere", tmp_path / "atlas.md")
 
 
 def test_missing_cells_are_said(tmp_path):
