@@ -1,4 +1,5 @@
-"""Sampling groups and scattering their gradients: the compiled draws against plain NumPy."""
+"""Sampling the groups of one step (ids, verdicts, token places, log-probs): fused kernel against
+the vectorised NumPy version, on shapes of the atlas.  Both start from the same probabilities."""
 
 from __future__ import annotations
 
@@ -7,45 +8,47 @@ import time
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.compiled import draw_compiled
-from diffsmooth.sim.dynamics.draws import draw_plainly
+from diffsmooth.sim.dynamics.draws import Sampler
+from diffsmooth.sim.dynamics.models import softmax
+from diffsmooth.sim.regimes import regime
 
-COPIES, SEEDS, PROMPTS, ROUNDS = 5, 32, 8, 9
-
-
-def rng_choice(probabilities: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
-    """What one writes first: one call of ``Generator.choice`` per prompt."""
-    rows = probabilities.reshape(-1, probabilities.shape[-1])
-    drawn = [rng.choice(len(row), size=size, p=row) for row in rows]
-    return np.stack(drawn).reshape(*probabilities.shape[:-1], size)
+COPIES, SEEDS, GROUP, ROUNDS = 5, 32, 8, 15
+CELLS = ("bandit/0", "bandit/40", "bandit/70", "strategies/7", "tree/16", "countdown/12", "maze/22")
 
 
 def main() -> None:
     rng = np.random.default_rng(0)
     table = []
-    for answers, group in ((24, 8), (192, 8), (128, 64)):
-        p = rng.dirichlet(np.ones(answers), size=(COPIES, SEEDS, PROMPTS))
-        u = rng.random((SEEDS, PROMPTS, group))
-        assert np.array_equal(draw_compiled(p, u), draw_plainly(p, u))
-        contestants = {
-            "compiled": lambda p=p, u=u: draw_compiled(p, u),
-            "NumPy, vectorised": lambda p=p, u=u: draw_plainly(p, u),
-            "Generator.choice": lambda p=p, g=group: rng_choice(p, rng, g),
-        }
+    for cell in CELLS:
+        e = regime(cell).environment(range(SEEDS))
+        local, law = softmax(e.model.logits(e.model.start(COPIES)))
+        answers = law[..., 0, :] if law.shape[-2] == 1 else np.exp(e.model.answers(local))
+        shape = (SEEDS, int(e.train.sum()), GROUP)
+        given = (local, answers, rng.random(shape), rng.random(shape))
+        sampler = Sampler(e, COPIES, GROUP)
+        contestants = {"kernel": sampler._compiled, "NumPy": sampler._plain}
+        fused, plain = (f(*given) for f in contestants.values())
+        assert all(np.array_equal(a, b) for a, b in zip(fused, plain, strict=True))
         seconds: dict[str, list[float]] = {name: [] for name in contestants}
         for _ in range(ROUNDS):
             for name, f in contestants.items():
                 start = time.perf_counter()
-                f()
+                f(*given)
                 seconds[name].append(time.perf_counter() - start)
-        fastest = {name: min(v) for name, v in seconds.items()}
+        ratio = np.array(seconds["NumPy"]) / np.array(seconds["kernel"])
         table.append(
             {
-                "answers": answers,
-                "group": group,
-                **{f"{k} [ms]": 1e3 * v for k, v in fastest.items()},
-                "NumPy / compiled": fastest["NumPy, vectorised"] / fastest["compiled"],
-                "choice / compiled": fastest["Generator.choice"] / fastest["compiled"],
+                "cell": cell,
+                "answers": answers.shape[-1],
+                "tokens": e.model.mask.shape[1],
+                "groups": COPIES * shape[0] * shape[1],
+                **{
+                    f"{name} [ms]": round(1e3 * float(np.median(v)), 3)
+                    for name, v in seconds.items()
+                },
+                "NumPy / kernel": [
+                    round(float(q), 1) for q in np.quantile(ratio, (0.5, 0.25, 0.75))
+                ],
             }
         )
     print(json.dumps(table, indent=1))
