@@ -10,8 +10,8 @@ afterwards in Arb balls, so the solver need not be trusted:
   sum_i min_x h_i(x) - nu + mu d with h_i(x) = x log(x/b_i) + nu x - mu phi(x) convex on [0, 1],
   and h_i(x) >= h_i(q_i) - |h_i'(q_i)| there, by the tangent at the solution.
 
-Renyi-2 entropy is -log sum q^2: the same level sets as Simpson, hence the same optimum and gap;
-so does the expected number of distinct answers in 2 draws, 2 - sum q^2.
+Renyi-2 entropy and the distinct answers in 2 draws have Simpson's level sets, hence the same
+optimum and gap; this and Simpson's equation are checked in :mod:`._b8_simpson`.
 """
 
 from __future__ import annotations

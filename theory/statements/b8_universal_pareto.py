@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from diffsmooth.theory.statements import _logs
+from diffsmooth.theory.statements import _b8_simpson, _logs
 from diffsmooth.theory.statements import _tabular as tab
 from diffsmooth.theory.statements._b8_gap import Measure, bracket
 from diffsmooth.theory.statements._b8_map import draw, measured
@@ -37,7 +37,7 @@ class Pareto:
     ``whole(C, excess, KL(f||b_F))`` is what the policy pays above (C, q_a, b_F).
     ``tempering_is_optimal``: whether q_a is also the cheapest law for other measures.
     ``lowest(log modes)``: infimum of H(q_a) over all a; "modes" counts the likeliest correct
-    trajectories.
+    trajectories.  ``simpson(log q, q, mu)``: log b + const at Simpson's cheapest law q.
     """
 
     excess: Callable[[Number, Number, Number], Number] = lambda a, kl, dh: kl / a + (1 / a - 1) * dh
@@ -46,6 +46,7 @@ class Pareto:
     )
     tempering_is_optimal: bool = False
     lowest: Callable[[Number], Number] = lambda log_modes: log_modes
+    simpson: Callable[[Number, Number, Number], Number] = lambda log_q, q, mu: log_q + 2 * mu * q
 
 
 def _symbolic(claim: Pareto, budget: Budget) -> Outcome:
@@ -62,12 +63,15 @@ def _symbolic(claim: Pareto, budget: Budget) -> Outcome:
     excess = kl_q - kl_a
     policy = c * q.mean(log_c + u - log_p - v) + (1 - c) * f.mean(log_1c + w - log_1p - z)
     smoothed = c * (log_c - log_p + kl_a) + (1 - c) * (log_1c - log_1p)
-    return identities(
-        {
-            "KL(q||b_S) - KL(q_a||b_S)": excess - claim.excess(a, q.mean(u - log_qa), rise),
-            "the whole policy": policy - smoothed - claim.whole(c, excess, f.mean(w - z)),
-        },
-        "the identity of B8",
+    return together(
+        lambda: identities(
+            {
+                "KL(q||b_S) - KL(q_a||b_S)": excess - claim.excess(a, q.mean(u - log_qa), rise),
+                "the whole policy": policy - smoothed - claim.whole(c, excess, f.mean(w - z)),
+            },
+            "the identity of B8",
+        ),
+        lambda: _b8_simpson.symbolic(claim.simpson),
     )
 
 
@@ -93,6 +97,7 @@ def _smt(claim: Pareto, budget: Budget) -> Outcome:
             [cost >= 0, (cost == 0) == z3.And(kl == 0, kl_f == 0)],
             "at the same entropy, a > 1 included: equality iff q = q_a and f = b_F",
         ),
+        lambda: _b8_simpson.smt(claim.simpson),
     )
 
 
@@ -213,7 +218,10 @@ def _random(claim: Pareto, budget: Budget) -> Outcome:
         tab.decimals(-6, 6),
         st.booleans(),
     )
-    agreement = random.for_all(strategy, margin, budget, "the library's smoothed policy")
+    agreement = together(
+        lambda: random.for_all(strategy, margin, budget, "the library's smoothed policy"),
+        lambda: _b8_simpson.random(claim.simpson, budget),
+    )
     if agreement.verdict != "holds":
         return agreement
     return replace(agreement, detail=f"{agreement.detail}; {measured(budget)}")
@@ -280,7 +288,7 @@ STATEMENT = Statement(
         r"Take $H(q_a)=H(q)$: the right-hand side is $\geq 0$, and $0$ iff $q=q_a$, $f=b_F$. With"
         r" $a\leq 1$ no policy with $H(q)\geq H(q_a)$ is cheaper. For other measures $f=b_F$"
         r" remains optimal, but the cheapest $q$ solves $\log q-\mu\varphi'(q)=\log b+$ const"
-        r" (Simpson: $\log q+2\mu q$), which is no tempering."
+        r" (Simpson: $\log q+2\mu q$), which is no tempering once $q$ takes three values."
     ),
     claim=Pareto(),
     methods=(
@@ -318,6 +326,11 @@ STATEMENT = Statement(
             "tempering reaches every entropy down to 0",
             Pareto(lowest=lambda log_modes: 0 * log_modes),
             "exact",
+        ),
+        Mutant(
+            "Simpson's cheapest law solves log q + mu q = log b + const",
+            Pareto(simpson=lambda log_q, q, mu: log_q + mu * q),
+            ("symbolic", "random"),
         ),
     ),
     limits=(
