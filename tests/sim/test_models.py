@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffsmooth.sim.dynamics.models import Shared, Tabular, Tree, log_softmax
+from diffsmooth.sim.dynamics.models import Shared, Tabular, Tree, log_softmax, token_gradient
 from diffsmooth.sim.regimes.tree import local_law, paths
 
 
@@ -73,3 +73,16 @@ def test_every_law_over_answers_is_autoregressive():
     local = local_law(law, nodes, tokens, mask, 3)
     model = Tree(local[None], nodes, tokens, mask)
     np.testing.assert_allclose(model.log_probs(model.start(1))[0, 0], law, atol=1e-12)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="reshape(-1) of a law that is not contiguous is a copy: what is added to it is lost",
+)
+def test_the_layout_of_a_law_changes_no_gradient():
+    """Laws of shared features with more than 8 answers are not C-contiguous (strategies/18 on)."""
+    law = np.full((2, 3, 1, 4), 0.25)
+    node, where, weight = np.array([0, 4]), np.array([1, 18]), np.array([1.0, -2.0])
+    expected = token_gradient(law.copy(), node, where, weight)
+    got = token_gradient(np.asfortranarray(law), node, where, weight)
+    np.testing.assert_array_equal(got, expected)
