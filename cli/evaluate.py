@@ -46,9 +46,16 @@ def run(config: Evaluate) -> int:
             _evaluate(config.evaluation, console)
     except (OSError, ServerError) as error:  # transformers says OSError for an unknown model
         line = " ".join(str(error).split())
-        print(f"diffsmooth evaluate: {line}", file=sys.stderr)
+        print(f"diffsmooth evaluate: {_where(config.evaluation)}{line}", file=sys.stderr)
         return 2
     return 0
+
+
+def _where(config: Evaluation) -> str:
+    """What a hub's message does not say: that the name is no folder here."""
+    if config.backend == "server" or not config.model or Path(config.model).exists():
+        return ""
+    return f"no folder {config.model!r} here, and as a hub name: "
 
 
 def _evaluate(config: Evaluation, console: Console) -> None:

@@ -53,8 +53,9 @@ def run(config: Train) -> int:
 def find(name: str) -> Path:
     """The file called ``name``, else the shipped configuration of that name.
 
-    Raises ``FileNotFoundError`` that lists the shipped ones.
+    Raises ``FileNotFoundError`` that names the nearest shipped one, then all.
     """
+    from difflib import get_close_matches
     from importlib.resources import files
 
     shipped = Path(str(files("diffsmooth.configs")))
@@ -66,7 +67,10 @@ def find(name: str) -> Path:
         for p in shipped.rglob("*.yaml")
         if p.parent.name != "accelerate"
     )
-    raise FileNotFoundError(f"no configuration {name!r}; shipped: {', '.join(known)}")
+    asked = name.removesuffix(".yaml").removesuffix(".yml")
+    near = get_close_matches(asked, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise FileNotFoundError(f"no configuration {name!r}; {hint}shipped: {', '.join(known)}")
 
 
 def _dry_run(training: Training, path: Path) -> int:

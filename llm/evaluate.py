@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffsmooth.llm.evaluation import Evaluation, identity
-from diffsmooth.llm.samplers import Sampler
+from diffsmooth.llm.samplers import Sampler, Sampling, check_model
 from diffsmooth.llm.tasks.base import Problem, Task
 from diffsmooth.records import config_hash, done, read_json, sidecar, write_json
 
@@ -45,10 +45,19 @@ def load(config: Evaluation) -> tuple[Task, list[Problem[Any]]]:
     return task, problems
 
 
-def make_sampler(config: Evaluation) -> Sampler:
-    """The backend that ``config`` names, its model loaded."""
+def check(config: Evaluation) -> None:
+    """Raise ``ValueError`` for a model or an adapter that cannot be meant."""
     if not config.model:
         raise ValueError("model is missing: a folder, a hub name, or the name a server serves")
+    if config.backend == "server":
+        return  # the name is the server's own
+    check_model(config.model)
+    if config.adapter is not None:
+        check_model(config.adapter, "adapter")
+
+
+def make_sampler(config: Evaluation) -> Sampler:
+    """The backend that ``config`` names, its model loaded."""
     if config.backend == "server":
         from diffsmooth.llm._sample_server import ServerSampler
 
@@ -87,6 +96,8 @@ def evaluate(
     """
     from diffsmooth.llm._sample_store import SampleStore
 
+    if sampler is None:
+        check(config)
     if task is None:
         task, problems = load(config)
     chosen = list(task.problems() if problems is None else problems)
@@ -95,13 +106,15 @@ def evaluate(
     if config.again and folder.exists():
         shutil.rmtree(folder)
     # The shard size of a folder is the one it was begun with, so that a resumed run fits.
-    size = config.shard
-    if done(folder / "begun.json"):
-        size = read_json(folder / "begun.json")["shard"]
-    else:
-        write_json(folder / "begun.json", sidecar(known, config.sampling.seed, shard=size))
+    begun = folder / "begun.json"
+    size: int = read_json(begun)["shard"] if done(begun) else config.shard
     store = SampleStore(folder, chosen, size)
-    _draw(config, store, task, sampler, progress)
+    if store.missing():
+        drawer = sampler or make_sampler(config)
+        # Only now: a model that cannot be loaded leaves no folder beside the results.
+        if not done(begun):
+            write_json(begun, sidecar(known, config.sampling.seed, shard=size))
+        _draw(store, task, config.sampling, drawer, progress)
     for shard in range(len(store.shards)):
         store.measure(shard, task)
     _finish(config, known, store, folder)
@@ -109,25 +122,18 @@ def evaluate(
 
 
 def _draw(
-    config: Evaluation,
-    store: SampleStore,
-    task: Task,
-    sampler: Sampler | None,
-    progress: Progress | None,
+    store: SampleStore, task: Task, sampling: Sampling, drawer: Sampler, progress: Progress | None
 ) -> None:
     """Draw the missing shards; one is verified and written while the next is drawn."""
     missing = store.missing()
     total = sum(map(len, store.shards))
     finished = total - sum(len(store.shards[i]) for i in missing)
-    if not missing:
-        return
     if progress is not None:
         progress(finished, total)
-    drawer = sampler or make_sampler(config)
     with ThreadPoolExecutor(1) as writer:
         pending: Future[None] | None = None
         for shard in missing:
-            completions = drawer.sample(store.shards[shard], config.sampling)
+            completions = drawer.sample(store.shards[shard], sampling)
             if pending is not None:
                 pending.result()
             pending = writer.submit(store.add, shard, completions, task)

@@ -8,8 +8,10 @@ gets: the same configuration gives the same bytes wherever the backend itself is
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from diffsmooth.llm.tasks.base import Message, Problem
@@ -80,6 +82,30 @@ class Sampling:
         """The chat that is sent for a problem."""
         head = [] if self.system is None else [{"role": "system", "content": self.system}]
         return [*head, *problem.messages()]
+
+
+#: NAME or OWNER/NAME, as the hub allows them.
+_HUB_NAME = re.compile(r"(?=.{1,96}$)(\w[\w.-]*/)?\w([\w.-]*\w)?", re.ASCII)
+
+
+def check_model(name: str, what: str = "model") -> None:
+    """Raise ``ValueError`` unless ``name`` is a folder with a model, or may be a hub name.
+
+    A run's own folder, whose model lies one level below, is the likely mistake and is told apart.
+    """
+    holders = ("config.json", "adapter_config.json")
+    folder = Path(name)
+    if folder.is_dir():
+        if any((folder / holder).is_file() for holder in holders):
+            return
+        below = folder / "final"
+        held = any((below / holder).is_file() for holder in holders)
+        hint = f"; did you mean {below}?" if held else ""
+        raise ValueError(f"{what} is {name!r}: this folder holds no config.json{hint}")
+    if folder.exists():
+        raise ValueError(f"{what} is {name!r}: a file; give the folder of a model or a hub name")
+    if not _HUB_NAME.fullmatch(name):
+        raise ValueError(f"{what} is {name!r}: no such folder, and not a hub name (OWNER/NAME)")
 
 
 class Sampler(Protocol):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from diffsmooth.cli import main
+from diffsmooth.llm.samplers import check_model
 from diffsmooth.llm.small import SmallModel, build, save
 from diffsmooth.records import read_json, read_table
 
@@ -67,6 +68,10 @@ def test_own_task_from_the_command_line(
         (["--task", "poetry", "--model", "m"], "allowed: countdown"),
         (["--limit", "2"], "model is missing"),
         (["--samples", "0", "--model", "m"], "samples is 0"),
+        (["--model", "/nonexist"], "'/nonexist': no such folder, and not a hub name"),
+        (["--model", "runs/none/final"], "no such folder, and not a hub name"),
+        (["--model", "m", "--adapter", "../none"], "adapter is '../none': no such folder"),
+        (["--model", __file__], "a file; give the folder"),
         (["--compare", "nowhere", "elsewhere"], "no finished evaluation"),
         (["--task", "file", "--model", "m"], "data is missing"),
         (["--task", "file", "--data", "none.jsonl", "--model", "m"], "no data file"),
@@ -84,6 +89,47 @@ def test_bad_input_is_one_line_and_status_two(
     error = capsys.readouterr().err
     assert said in error
     assert len(error.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir()), "nothing is left beside the results"
+
+
+def test_the_folder_of_a_run_is_told_from_its_model(
+    models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    words = ["evaluate", "--out", str(tmp_path / "out"), "--model", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert capsys.readouterr().err.strip().endswith("this folder holds no config.json")
+    (tmp_path / "run" / "final").symlink_to(models[0])
+    assert main(words) == 2
+    assert f"did you mean {tmp_path / 'run' / 'final'}?" in capsys.readouterr().err
+
+
+def test_a_name_that_neither_is_a_folder_nor_reaches_a_hub(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(config: object) -> None:
+        raise OSError("no such repository\nor no network")
+
+    monkeypatch.setattr("diffsmooth.llm.evaluate.make_sampler", unreachable)
+    words = ["evaluate", "--model", "owner/none", "--limit", "2", "--out", str(tmp_path)]
+    assert main(words) == 2
+    error = capsys.readouterr().err.strip()
+    assert error == (
+        "diffsmooth evaluate: no folder 'owner/none' here, and as a hub name: "
+        "no such repository or no network"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["gpt2", "Qwen/Qwen2.5-Math-7B", "a/b_c.d-e", "_a/b", "x" * 96])
+def test_hub_names_pass(name: str) -> None:
+    check_model(name)
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "/a", "a/", "-a", "a-", "a b", "a\n", "é/b", "x" * 97])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="not a hub name"):
+        check_model(name)
 
 
 def test_help_imports_nothing_heavy() -> None:

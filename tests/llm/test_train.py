@@ -222,3 +222,11 @@ def test_killed_by_the_system_and_resumed_by_the_same_command(tmp_path: Path, ca
     names = {"smoothing/correct", "smoothing/term_to_advantage", "reward", "entropy"}
     steps = [(r["step"], r["name"], r["value"]) for r in log if r["name"] in names]
     assert steps == [(r["step"], r["name"], r["value"]) for r in whole_log if r["name"] in names]
+
+
+@pytest.mark.parametrize("asked", ["smal/grpo", "grpo", "small/grpo.yml"])
+def test_a_wrong_name_names_the_nearest_configuration_first(asked: str) -> None:
+    with pytest.raises(FileNotFoundError, match="did you mean small/grpo[?] shipped: paper/"):
+        find(asked)
+    with pytest.raises(FileNotFoundError, match="no configuration 'poetry'; shipped: paper/"):
+        find("poetry")
