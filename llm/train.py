@@ -30,6 +30,7 @@ from diffsmooth.llm.configuration import (
     load,
 )
 from diffsmooth.llm.engines._resume import latest_checkpoint
+from diffsmooth.llm.samplers import check_model
 from diffsmooth.llm.tasks.base import Task
 
 #: ``progress(what, done, of)``.
@@ -217,6 +218,8 @@ def fit(
     if records.done(folder / "run.json") and not again:
         link(folder, config.name)
         return folder
+    if config.model.path is not None:
+        check_model(config.model.path, "model.path")
     folder.mkdir(parents=True, exist_ok=True)
     quiet()
     extra = list(callbacks)
@@ -224,7 +227,7 @@ def fit(
         extra.append(progress_callback(progress))
     if config.model.small is not None:
         base_model(config, progress)
-    run = trainer(config, folder, extra)
+    run = _ready(config, folder, extra)
     checkpoint = None if again else latest_checkpoint(folder)
     run.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     run.save_model(str(folder / "final"))
@@ -238,6 +241,20 @@ def fit(
         )
         link(folder, config.name)
     return folder
+
+
+def _ready(config: Training, folder: Path, callbacks: Sequence[Any]) -> Any:
+    """The trainer; where a hub does not give the model, the message says what was asked for."""
+    try:
+        return trainer(config, folder, callbacks)
+    except OSError as error:
+        name = config.model.path
+        if name is None or Path(name).exists():
+            raise
+        line = " ".join(str(error).split())
+        raise ConfigError(
+            f"model.path: no folder {name!r} here, and as a hub name: {line}"
+        ) from error
 
 
 def link(folder: Path, name: str) -> None:

@@ -230,3 +230,25 @@ def test_a_wrong_name_names_the_nearest_configuration_first(asked: str) -> None:
         find(asked)
     with pytest.raises(FileNotFoundError, match="no configuration 'poetry'; shipped: paper/"):
         find("poetry")
+
+
+def test_a_model_that_is_not_there_is_one_line(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "own.yaml"
+    text = f"name: own\noutput: {tmp_path}/runs\nhardware: {{device: cpu}}\nmodel: {{path: %s}}"
+    path.write_text(text % "/nonexist")
+    assert main(["train", str(path)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.endswith(
+        "model.path is '/nonexist': no such folder, and not a hub name (OWNER/NAME)"
+    )
+
+    def unreachable(*_: Any) -> None:
+        raise OSError("no such repository\nor no network")
+
+    monkeypatch.setattr("diffsmooth.llm.train.trainer", unreachable)
+    path.write_text(text % "owner/none")
+    assert main(["train", str(path)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "no folder 'owner/none' here, and as a hub name: no such repository or no net" in error
