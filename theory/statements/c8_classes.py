@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from diffsmooth.theory.statements import _c8_dominance
 from diffsmooth.theory.statements._logs import divergence, entropy, log, normalised, total
 from diffsmooth.theory.statements._moments import Law
 from diffsmooth.theory.statements._steps import together
@@ -33,7 +34,9 @@ class Quotient:
     ``share(q, n)``: mean share of the own class among n correct answers, seen from one of them.
     ``lower``, ``upper``: (q, n) -> ratio r with log r a bound on the bias E[log share] - log q.
     ``inside``: weight of the law within classes in KL(q || b_S).  ``towards_uniform``: 1 if the
-    rule that uses shares equalises two classes.
+    rule that uses shares equalises two classes.  ``exponent(own, matched)``: of the class masses
+    in the policy that dominates an entropy-regularised one with exponent ``own``; ``matched`` is
+    the one that gives its class entropy, 1 where that is below the base's.
     """
 
     between: Callable[[Any], Any]
@@ -44,6 +47,7 @@ class Quotient:
     upper: Callable[[Any, Any], Any]
     inside: int = 1
     towards_uniform: int = 1
+    exponent: Callable[[Any, Any], Any] = lambda own, matched: matched
 
 
 def _miss(q: Any, n: Any) -> Any:
@@ -96,7 +100,10 @@ def _any_size(claim: Quotient, _: Budget) -> Outcome:
     }
     exprs = {name: sp.expand(e) for name, e in exprs.items()}
     free = sorted(set().union(*(sp.sympify(e).free_symbols for e in exprs.values())), key=str)
-    return symbolic.zero(exprs, free, "any number of classes, wordings, answers")
+    return together(
+        lambda: symbolic.zero(exprs, free, "any number of classes, wordings, answers"),
+        lambda: _c8_dominance.symbolic(claim.inside),
+    )
 
 
 def _lumped(claim: Quotient, _: Budget) -> Outcome:
@@ -140,6 +147,7 @@ def _lumped(claim: Quotient, _: Budget) -> Outcome:
             [odds * power >= 1, claim.towards_uniform * (left * pull - right * pull) >= 0],
             "k against n-k: the larger class is pulled down",
         ),
+        _c8_dominance.smt,
     )
 
 
@@ -261,6 +269,12 @@ def _certified(claim: Quotient, _: Budget) -> Outcome:
             for n in (2, 4, 8)
             for upper in (False, True)
         )
+    )
+
+
+def _random(claim: Quotient, budget: Budget) -> Outcome:
+    return together(
+        lambda: _rule(claim, budget), lambda: _c8_dominance.random(claim.exponent, budget)
     )
 
 
@@ -464,7 +478,9 @@ STATEMENT = Statement(
         ),
         Method("certified", "q in [1/50, 9/10], n in {2, 4, 8}", _certified),
         Method(
-            "random", "rule on rational policies, 1..6 correct answers in up to 3 classes", _rule
+            "random",
+            "rule on rational policies, 1..6 correct answers in up to 3 classes; B7's rivals",
+            _random,
         ),
         Method(
             "adversarial", "classes of 3, 2 and 1 wordings, any law with H(Q) >= H(B)", _adversarial
@@ -501,6 +517,11 @@ STATEMENT = Statement(
             replace(CLAIM, inside=-1),
             ("symbolic", "exact", "adversarial"),
         ),
+        Mutant(
+            "over classes the dominating policy keeps the exponent of B7",
+            replace(CLAIM, exponent=lambda own, matched: own),
+            "random",
+        ),
     ),
     limits=(
         "Under the softmax gradient wordings of unequal probability are still sharpened by the "
@@ -510,7 +531,8 @@ STATEMENT = Statement(
     ),
     correction=(
         "'B7, B8 hold with S replaced by the classes' is right for B8 (the within-class law only "
-        "costs KL) and for the existence part of B7, but not with the same exponent: a "
+        "costs KL) and for the existence part of B7 (checked here: same C, at least the class "
+        "entropy, no more KL), but not with the same exponent: a "
         "trajectory-level entropy bonus can lower the diversity of classes (b_S = one wording of "
         "mass 1/2 and nine of 1/18: tempering by 1/2 turns class masses (1/2, 1/2) into (1/4, "
         "3/4)); the base law itself then dominates.  'Biased' is made exact: the share of a fixed "
