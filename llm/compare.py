@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffsmooth.llm.measures import distinct_curve, interval, pass_curve, resampled_means
-from diffsmooth.llm.speedup import speedups
+from diffsmooth.llm.speedup import DECIMALS, speedups
 from diffsmooth.llm.summary import powers, samples_of
 from diffsmooth.records import done, read_json, read_table
 
@@ -89,7 +89,8 @@ def difference(
     if not pairs:
         return None
     x, y = np.array(pairs, dtype=np.float64).T
-    better = (np.sign(y - x) + 1.0) / 2.0
+    # Rounded where the sign counts: a sum of differences that cancel is not 0 to the bit.
+    better = (np.sign(np.round(y - x, DECIMALS)) + 1.0) / 2.0
     draws = resampled_means(np.stack([y - x, better], axis=1), resamples, seed)
     low: float | None
     high: float | None
@@ -107,7 +108,7 @@ def difference(
         "improvement": float(better.mean()),
         "improvement_low": float(better_low),
         "improvement_high": float(better_high),
-        "positive": float(np.mean(draws[:, 0] > 0)),
+        "positive": float(np.mean(np.round(draws[:, 0], DECIMALS) > 0)),
         "problems": len(pairs),
     }
 
