@@ -1,25 +1,37 @@
 """Does the theory name the winner?  Predictions made on base policies against what training did.
 
-Four questions, each a share of cells with an interval:
+Every question has two answers; each gives a share of agreement, and beside it what that share is
+worth: the share that always naming the commonest measured answer would reach (``commonest``), and
+Cohen's kappa (1: perfect, 0: what chance alone gives to a guess with the same frequencies), with
+intervals from a bootstrap over cells.  Where all measured answers are one, or all predicted ones,
+kappa is 0: the agreement says nothing.  It is undefined (NaN) where both are one and the same.
 
 B9  at the KL-regularised optimum, does a small entropy bonus or a penalty give more correctness?
-    Predicted: the bonus iff h_S - h_F exceeds 1/beta (means over prompts).  Exact on both sides.
+    Predicted: the bonus iff h_S - h_F exceeds 1/beta (means over prompts).  Exact on both sides: a
+    check of the theorem on the atlas's policies, not of training.
 B9 training
     The same asked of training, where B9 claims nothing: at matched KL, bonus or penalty?
     1/beta is then what the run has bought in log-odds.
 C5  does centred smoothing of strength g hold H(q) up over the first part of training?
-    Predicted: iff g is at least the critical strength of the base policy.  Not asked where there
-    is one solution: then there is nothing to hold.
+    Predicted: iff g is at least the strength at which the mean of dH(q)/dt over prompts and seeds
+    vanishes at the base (groups of G).  Not asked where there is one solution: then there is
+    nothing to hold.
+C5 adaptive
+    the same of a strength set as training goes, at multiples of g* below and above 1; the cap on
+    the strength counts, so that a multiple above 1 may fall short.
 C5 literal
     does literal smoothing (middle strength) hold H(q) up better than GRPO?
-    Predicted: not where the bracket of C5 is not positive (asked where most prompts say one thing).
+    Predicted: iff the mean over prompts of C times C5's bracket is positive.
 E3  which part wins at matched pass@1, across prompts or within?  Predicted: across where prompts
     have one solution, within (or both) where they have several.
+
+C5 speaks of the first instant of the exact flow; "the first part of training" is from the start to
+the first checkpoint: a few sampled steps, at which the noise of groups also takes entropy away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +39,11 @@ import numpy as np
 
 from diffsmooth.sim.atlas import load, standings
 from diffsmooth.sim.cells import REFERENCE, REFERENCE_STRENGTH, Cell
+from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.heuristics import HEURISTICS
-from diffsmooth.sim.predictions import BETA
+from diffsmooth.sim.predictions import BETA, entropy_speeds
 from diffsmooth.sim.regimes import regime
-from diffsmooth.sim.statistics import wilson
+from diffsmooth.sim.statistics import Interval, wilson
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +52,7 @@ if TYPE_CHECKING:
 ENTROPY_STRENGTH = 0.1
 #: Cells with fewer effective solutions than this count as having one.
 ONE_SOLUTION = 1.05
+_RESAMPLES = 2000
 
 
 def agreement(cells: Sequence[Cell], out: Path) -> tuple[pa.Table, pa.Table]:
@@ -47,9 +61,9 @@ def agreement(cells: Sequence[Cell], out: Path) -> tuple[pa.Table, pa.Table]:
 
     rows: list[dict[str, Any]] = []
     for cell in cells:
-        runs, theory = load(out, cell, "runs"), load(out, cell, "theory")
+        runs, theory = load(out, cell, "runs"), _theory(cell, out)
         for name, question in _QUESTIONS.items():
-            for key, predicted, measured, answer in question(cell, runs, theory):
+            for key, predicted, measured, said, found in question(cell, runs, theory):
                 rows.append(
                     {
                         "cell": cell.regime,
@@ -58,100 +72,170 @@ def agreement(cells: Sequence[Cell], out: Path) -> tuple[pa.Table, pa.Table]:
                         "at": key,
                         "predicted": predicted,
                         "measured": measured,
-                        "agrees": bool(answer),
+                        "said": said,
+                        "found": found,
+                        "agrees": said == found,
                     }
                 )
     overall = []
     for scope in ("all", *dict.fromkeys(r["regime"] for r in rows)):
         for name in _QUESTIONS:
-            agree = [
-                r["agrees"] for r in rows if r["question"] == name and scope in ("all", r["regime"])
-            ]
-            if agree:
-                share = wilson(sum(agree), len(agree))
-                overall.append(
-                    {
-                        "scope": scope,
-                        "question": name,
-                        "agree": sum(agree),
-                        "asked": len(agree),
-                        "share": share.value,
-                        "low": share.low,
-                        "high": share.high,
-                    }
-                )
+            mine = [r for r in rows if r["question"] == name and scope in ("all", r["regime"])]
+            if mine:
+                overall.append({"scope": scope, "question": name, **_share(mine)})
     return pa.Table.from_pylist(rows, schema=_schema()), pa.Table.from_pylist(overall)
+
+
+def _theory(cell: Cell, out: Path) -> dict[str, Any]:
+    """The cell's table of predictions, and the speeds of H(q) at its base policies."""
+    place = regime(cell.regime)
+    speeds = entropy_speeds(place.environment(range(cell.seeds)), place.training.group_size)
+    return {**load(out, cell, "theory"), "speeds": speeds}
+
+
+def _share(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The share of answers that agree, and what it is worth.
+
+    counts (cells, 4): said and found, said only, found only, neither.  Answers of one cell are not
+    independent, so that cells are what is resampled.
+    """
+    cells = list(dict.fromkeys(r["cell"] for r in rows))
+    counts = np.zeros((len(cells), 4))
+    for r in rows:
+        counts[cells.index(r["cell"]), 2 * (not r["said"]) + (not r["found"])] += 1
+    total, asked = counts.sum(0), len(rows)
+    agree = int(total[0] + total[3])
+    rng = np.random.Generator(np.random.Philox(0))
+    weights = rng.multinomial(len(cells), np.full(len(cells), 1 / len(cells)), _RESAMPLES)
+    resampled = weights @ counts
+    if asked == len(cells):
+        share = wilson(agree, asked)
+    else:
+        share = _percentiles(agree / asked, (resampled[:, 0] + resampled[:, 3]) / resampled.sum(1))
+    chance = _percentiles(float(kappa(total)), kappa(resampled))
+    return {
+        "agree": agree,
+        "asked": asked,
+        "cells": len(cells),
+        "share": share.value,
+        "low": share.low,
+        "high": share.high,
+        "commonest": float(max(total[0] + total[2], total[1] + total[3]) / asked),
+        "kappa": chance.value,
+        "kappa_low": chance.low,
+        "kappa_high": chance.high,
+    }
+
+
+def kappa(counts: Float) -> Float:
+    """Cohen's kappa (...,) of 2 x 2 counts (..., 4): both, said only, found only, neither.
+
+    NaN where all answers on both sides are one and the same: chance alone agrees everywhere.
+    """
+    both, said_only, found_only, neither = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
+    asked = both + said_only + found_only + neither
+    said, found = (both + said_only) / asked, (both + found_only) / asked
+    # Of the products, not of 1 - chance: exactly 0 where both sides are constant and equal.
+    spread = said * (1 - found) + found * (1 - said)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(1 - (said_only + found_only) / asked / spread)
+
+
+def _percentiles(value: float, resampled: Float) -> Interval:
+    """95 % percentile interval over the resamples with a value; it contains the estimate."""
+    defined = resampled[~np.isnan(resampled)]
+    if np.isnan(value) or not len(defined):
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.quantile(defined, (0.025, 0.975))
+    return Interval(value, float(min(low, value)), float(max(high, value)))
 
 
 def _rows(runs: dict[str, Any], name: str, strength: float) -> Any:
     return (runs["heuristic"] == name) & np.isclose(runs["strength"], strength)
 
 
-Answer = tuple[str, float, float, bool]
+#: (at, predicted, measured, the theory's answer, the measured answer)
+Answer = tuple[str, float, float, bool, bool]
 
 
-def _optimum(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> list[Answer]:
+def _signs(key: str, predicted: float, measured: float) -> Iterator[Answer]:
+    """The answer by signs; none where either side is exactly 0 and names nobody."""
+    if predicted and measured:
+        yield key, predicted, measured, predicted > 0, measured > 0
+
+
+def _optimum(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> Iterator[Answer]:
     predicted = float(theory["surprisal_gap"].mean() - 1 / BETA)
-    measured = float(theory["optimum_bonus"].mean())
-    return [("", predicted, measured, (predicted > 0) == (measured > 0))]
+    yield from _signs("", predicted, float(theory["optimum_bonus"].mean()))
 
 
-def _entropy(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> list[Answer]:
+def _entropy(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> Iterator[Answer]:
     if not {"entropy-bonus", "entropy-penalty"} <= set(cell.heuristics):
-        return []
+        return
     column = runs["at kl:pass@1"].astype(np.float64)
     bonus = column[_rows(runs, "entropy-bonus", ENTROPY_STRENGTH)]
     penalty = column[_rows(runs, "entropy-penalty", -ENTROPY_STRENGTH)]
     plain = column[_rows(runs, REFERENCE, REFERENCE_STRENGTH)]
     valid = ~(np.isnan(bonus) | np.isnan(penalty) | np.isnan(plain))
     if valid.sum() < 2:
-        return []
+        return
     reached = float(np.clip(plain[valid].mean(), 1e-6, 1 - 1e-6))
     bought = np.log(reached / (1 - reached)) - theory["log_odds"].mean()
     predicted = float(theory["surprisal_gap"].mean() - bought)
-    measured = float((bonus - penalty)[valid].mean())
-    return [("", predicted, measured, (predicted > 0) == (measured > 0))]
+    yield from _signs("", predicted, float((bonus - penalty)[valid].mean()))
 
 
-def _centred(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> list[Answer]:
-    if "centred" not in cell.heuristics or theory["solutions"].mean() < ONE_SOLUTION:
-        return []
-    critical = float(np.median(theory["critical"]))
-    out = []
-    for strength in HEURISTICS["centred"].strengths:
-        change = float(runs["early:entropy"][_rows(runs, "centred", strength)].mean())
-        predicted = float(np.log(strength / critical))
-        out.append((f"g={strength}", predicted, change, (predicted >= 0) == (change >= 0)))
-    return out
+def _early(runs: dict[str, Any], name: str, strength: float) -> float:
+    """Mean change of H(q) over the first part of training."""
+    return float(runs["early:entropy"][_rows(runs, name, strength)].astype(np.float64).mean())
 
 
-def _literal(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> list[Answer]:
+def _centred(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> Iterator[Answer]:
+    yield from _held("centred", "g", cell, runs, theory)
+
+
+def _adaptive(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> Iterator[Answer]:
+    yield from _held("adaptive", "multiple", cell, runs, theory)
+
+
+def _held(
+    name: str, parameter: str, cell: Cell, runs: dict[str, Any], theory: dict[str, Any]
+) -> Iterator[Answer]:
+    """Predicted: the log of what smoothing gives to H(q) over what GRPO takes."""
+    if name not in cell.heuristics or theory["solutions"].mean() < ONE_SOLUTION:
+        return
+    given, taken = theory["speeds"][name], -theory["speeds"][REFERENCE]
+    if given <= 0 or taken <= 0:  # what is rewarded has one answer a prompt: nothing moves H(q)
+        return
+    for strength in HEURISTICS[name].strengths:
+        predicted = float(np.log(strength * given / taken))
+        if abs(predicted) > 1e-9:  # at one time g*, uncapped, the theory stands on the boundary
+            yield from _signs(f"{parameter}={strength}", predicted, _early(runs, name, strength))
+
+
+def _literal(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> Iterator[Answer]:
     if "literal" not in cell.heuristics or theory["solutions"].mean() < ONE_SOLUTION:
-        return []
-    works = float(theory["literal_works"].mean())
-    if 0.1 < works < 0.9:  # neither here nor there: the theory names no side
-        return []
+        return
     strength = HEURISTICS["literal"].strengths[2]
-    smoothed = runs["early:entropy"][_rows(runs, "literal", strength)].mean()
-    plain = runs["early:entropy"][_rows(runs, REFERENCE, REFERENCE_STRENGTH)].mean()
-    measured = float(smoothed - plain)
-    return [("", works - 0.5, measured, (works > 0.5) == (measured > 0))]
+    plain = _early(runs, REFERENCE, REFERENCE_STRENGTH)
+    measured = _early(runs, "literal", strength) - plain
+    yield from _signs("", strength * theory["speeds"]["literal"], measured)
 
 
-def _part(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> list[Answer]:
+def _part(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> Iterator[Answer]:
     table = standings(runs, regime(cell.regime).primary, "pass@1")
     if not table:
-        return []
-    solutions = float(theory["solutions"].mean())
+        return
+    predicted = float(theory["solutions"].mean()) - ONE_SOLUTION
     across = HEURISTICS[table[0].heuristic].part == "across"
-    predicted = solutions - ONE_SOLUTION
-    return [(table[0].heuristic, predicted, -1.0 if across else 1.0, (predicted < 0) == across)]
+    yield table[0].heuristic, predicted, -1.0 if across else 1.0, predicted < 0, across
 
 
 _QUESTIONS = {
     "B9": _optimum,
     "B9 training": _entropy,
     "C5": _centred,
+    "C5 adaptive": _adaptive,
     "C5 literal": _literal,
     "E3": _part,
 }
@@ -168,6 +252,8 @@ def _schema() -> Any:
             ("at", pa.string()),
             ("predicted", pa.float64()),
             ("measured", pa.float64()),
+            ("said", pa.bool_()),
+            ("found", pa.bool_()),
             ("agrees", pa.bool_()),
         ]
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.adaptive import NEVER, critical_strengths, literal_works
+from diffsmooth.sim.dynamics.adaptive import LARGEST, NEVER, critical_strengths, literal_works
+from diffsmooth.sim.dynamics.expected import group_derivative, kept_share
 from diffsmooth.sim.dynamics.models import Bool, Float
 from diffsmooth.sim.environment import Environment
 from diffsmooth.theory.rules import GRPO
@@ -51,6 +52,36 @@ def predictions(environment: Environment, group_size: int) -> dict[str, Float]:
         "optimum_bonus": _optimum_bonus(base, correct).mean(-1),
         "solutions": measure(e, e.base[None])["effective"][0],
     }
+
+
+def entropy_speeds(environment: Environment, group_size: int) -> dict[str, float]:
+    """What moves H(q) at the first instant of the flow from the base (theory.md C5), term by term.
+
+    Means over trained prompts and seeds of dH(q)/dt: of GRPO alone (``grpo``, not positive), and of
+    each smoothing term at strength 1: ``centred``, ``adaptive`` (one time g*, capped as the
+    heuristic caps it) and ``literal``.  Groups of G as in ``critical_strengths``: the reward pushes
+    with u'(C), a group's own mean keeps 1 - E[1/k] of a centred term.  C5 is a theorem about one
+    softmax a prompt; for shared features and trees this is an extrapolation.
+    """
+    from diffsmooth.theory.critical import entropy_rate
+    from diffsmooth.theory.policy import Policy
+
+    prompts = np.flatnonzero(environment.train)
+    base = environment.base[:, prompts]
+    rewarded = environment.verified[:, prompts] >= 0.5
+    policy = Policy(np.maximum(base, NEVER), rewarded)
+    success = np.exp(policy.log_C)
+    fall = entropy_rate(policy, 0.0)
+    kept = kept_share(success, group_size)
+    centred = kept * (entropy_rate(policy, 1.0) - fall)
+    critical = critical_strengths(base, rewarded, GRPO(), group_size)
+    speeds = {
+        "grpo": group_derivative(GRPO(), success, group_size) * fall,
+        "centred": centred,
+        "adaptive": np.minimum(critical, LARGEST) * centred,
+        "literal": entropy_rate(policy, 1.0, "literal") - fall,
+    }
+    return {name: float(speed.mean()) for name, speed in speeds.items()}
 
 
 def _optimum_bonus(base: Float, correct: Bool) -> Float:

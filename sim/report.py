@@ -17,20 +17,15 @@ from diffsmooth.sim.atlas import load, standings, summary
 from diffsmooth.sim.cells import REFERENCE, Cell
 from diffsmooth.sim.demo import LABELS
 from diffsmooth.sim.figures import columns
+from diffsmooth.sim.findings import QUESTIONS, SHARES, by_remedy, share_cells
 from diffsmooth.sim.heuristics import HEURISTICS
 from diffsmooth.sim.regimes import REGIMES, identities, regime
 from diffsmooth.sim.simplex import run_simplex
 from diffsmooth.sim.simulate import pick
 from diffsmooth.sim.sweep import Engine, path, run_cells
 
-QUESTIONS = {
-    "B9": "entropy bonus or penalty, at the KL-regularised optimum",
-    "B9 training": "entropy bonus or penalty, in training at matched KL (B9 claims nothing here)",
-    "C5": "does centred smoothing of a strength hold H(q) up",
-    "C5 literal": "does literal smoothing slow the fall of H(q) (C5 speaks of the first instant, "
-    "this is the first part of training)",
-    "E3": "which part wins, across prompts or within",
-}
+#: The strongest centred smoothing: its effect on H(q) is what C5 is drawn over.
+STRONGEST = HEURISTICS["centred"].strengths[-1]
 
 
 def atlas_cells(
@@ -80,10 +75,13 @@ def make_atlas(
 
 
 def _share_line(row: dict[str, Any]) -> str:
+    ends = (row["kappa_low"], row["kappa_high"])
+    interval = f", {ends[0]:.2f} to {ends[1]:.2f}" if np.isfinite(ends).all() else ""
     return (
         f"{row['question']}, {QUESTIONS[row['question']]}: the theory names the winner in "
         f"{row['agree']} of {row['asked']} ({row['share']:.0%}, 95 % {row['low']:.0%} to "
-        f"{row['high']:.0%})"
+        f"{row['high']:.0%}); always naming the commonest answer: {row['commonest']:.0%}; "
+        f"kappa {charts.number(row['kappa'])}{interval}"
     )
 
 
@@ -102,28 +100,21 @@ def _page(out: Path, cells: Sequence[Cell], table: pa.Table, shares: pa.Table) -
     for match in ("pass@1", "kl"):
         if any(m == match for m in table["match"].to_pylist()):
             file = charts.winners(table, match, figures / f"winners-{match.replace('@', '')}.png")
-            caption = f"Cells in which a remedy is first, and below GRPO, at matched {match}."
+            caption = (
+                f"At matched {match}: mean difference to GRPO in the regime's measure, cells in "
+                "which a remedy comes first, cells in which it is surely below or above GRPO."
+            )
             body.append(page.image(file, caption, caption))
     body += [page.heading("Does the theory name the winner?")]
     body += [page.paragraph(_share_line(r)) for r in shares.to_pylist() if r["scope"] == "all"]
-    body.append(
-        page.table(
-            ("regime", "question", "agree", "share", "95 %"),
-            [
-                (
-                    r["scope"],
-                    r["question"],
-                    f"{r['agree']} of {r['asked']}",
-                    f"{r['share']:.0%}",
-                    f"{r['low']:.0%} to {r['high']:.0%}",
-                )
-                for r in shares.to_pylist()
-                if r["scope"] != "all"
-            ],
-        )
+    rows = [share_cells(r) for r in shares.to_pylist() if r["scope"] != "all"]
+    body.append(page.table(SHARES, rows))
+    asked = records.read_table(out / "agreement.parquet")
+    file = charts.boundaries(asked, shares, figures / "theory.png")
+    caption = (
+        "Predictions on base policies against training. Solid vertical line: the theory's "
+        "boundary; dashed horizontal line: the measured one."
     )
-    file = charts.boundaries(records.read_table(out / "agreement.parquet"), figures / "theory.png")
-    caption = "Predictions on base policies (vertical line) against training (horizontal line)."
     body.append(page.image(file, caption, caption))
     drawn = charts.simplex(records.read_table(run_simplex(out)), LABELS, figures / "simplex.png")
     caption = (
@@ -142,50 +133,67 @@ def _page(out: Path, cells: Sequence[Cell], table: pa.Table, shares: pa.Table) -
 
 def _regime(out: Path, figures: Path, name: str, cells: Sequence[Cell]) -> list[str]:
     body = [page.heading(name), page.paragraph(REGIMES[name].question)]
+    place = regime(cells[0].regime)
     rows = phase_rows(out, cells)
-    names = regime(cells[0].regime).axes
     if rows:
-        file = charts.phase(charts.columns_of(rows), names, name, figures / f"phase-{name}.png")
+        file = charts.phase(
+            charts.columns_of(rows), place.axes, place.primary, name, figures / f"phase-{name}.png"
+        )
         caption = (
-            f"{name}: measured differences over {names[0]} and {names[1]}, mean over the other "
-            "parameters; the thick line is B9's predicted boundary."
+            f"{name}: each box is the mean over the cells that share its two parameters. The "
+            f"middle panel is at the strongest centred smoothing ({STRONGEST:g})."
         )
         body.append(page.image(file, caption, caption))
     middle = cells[len(cells) // 2]
-    table = standings(load(out, middle, "runs"), regime(middle.regime).primary, "pass@1")
+    table = standings(load(out, middle, "runs"), place.primary, "pass@1")
     if table:
         file = charts.frontier(
             records.read_table(path(out, middle, "frontier")),
             pick(table),
-            regime(middle.regime).primary,
+            place.primary,
             middle.regime,
             figures / f"frontier-{name}.png",
         )
         body.append(page.image(file, f"frontier of {middle.regime}", repr(regime(middle.regime))))
+    ranks = records.read_table(out / "summary.parquet").to_pylist()
+    mine = [r for r in ranks if r["regime"] == name and r["match"] == "pass@1"]
+    if mine:
+        head, lines = by_remedy(mine)
+        caption = f"{name}, at matched pass@1: cells surely above and below GRPO"
+        body.append(page.table(head, [tuple(map(str, line)) for line in lines], caption))
     return body
 
 
 def phase_rows(out: Path, cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """One row per cell for the phase diagram."""
+    """One row per cell for the phase diagram; NaN where a question was not asked."""
     agree = columns(records.read_table(out / "agreement.parquet"))
     ranks = columns(records.read_table(out / "summary.parquet"))
     rows = []
     for cell in cells:
         place = regime(cell.regime)
-        b9 = (agree["cell"] == cell.regime) & (agree["question"] == "B9 training")
-        at = (ranks["cell"] == cell.regime) & (ranks["match"] == "pass@1")
-        centred = ranks["difference"][at & (ranks["heuristic"] == "centred")]
-        if not b9.any() or not len(centred):
-            continue
         x, y = (float(getattr(place, axis)) for axis in place.axes)
+
+        def answer(question: str, at: str, cell: Cell = cell) -> tuple[float, float]:
+            mine = (agree["cell"] == cell.regime) & (agree["question"] == question)
+            mine &= agree["at"] == at
+            if not mine.any():
+                return float("nan"), float("nan")
+            return float(agree["measured"][mine][0]), float(agree["predicted"][mine][0])
+
+        bonus, bonus_predicted = answer("B9 training", "")
+        held, held_predicted = answer("C5", f"g={STRONGEST}")
+        at = (ranks["cell"] == cell.regime) & (ranks["match"] == "pass@1")
+        at &= ranks["heuristic"] == "centred"
         rows.append(
             {
                 "x": x,
                 "y": y,
-                "bonus": float(agree["measured"][b9][0]),
-                "bonus_predicted": float(np.mean(agree["predicted"][b9])),
-                "centred": float(centred[0]),
-                "winner": str(ranks["heuristic"][at & (ranks["rank"] == 0)][0]),
+                "bonus": bonus,
+                "bonus_predicted": bonus_predicted,
+                "held": held,
+                "held_predicted": held_predicted,
+                "centred": float(ranks["difference"][at][0]) if at.any() else float("nan"),
+                "below": bool(ranks["worse"][at].any()),
             }
         )
     return rows
