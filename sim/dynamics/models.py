@@ -117,8 +117,10 @@ def softmax_gradient(law: Float, table: Float) -> Float:
 def token_gradient(law: Float, node: Int, where: Int, weight: Float) -> Float:
     """The same for a table that holds ``weight`` at the flat places ``where``, at ``node``.
 
-    ``law`` is overwritten: the table itself, mostly zeros, is never formed.
+    ``law`` may be overwritten: the table itself, mostly zeros, is never formed.
     """
+    # Flat places need one flat view: of a law in another layout, reshape(-1) would be a copy.
+    law = np.ascontiguousarray(law)
     rows = law.size // law.shape[-1]
     total = np.bincount(node.reshape(-1), weight.reshape(-1), minlength=rows)
     law *= -total.reshape(*law.shape[:-1], 1)
