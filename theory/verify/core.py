@@ -115,6 +115,19 @@ class Mutant(Generic[C]):
 
 
 @dataclass(frozen=True)
+class Table:
+    """Numbers for the report, as plain text; the first cell of a row names it."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        if not self.rows or any(len(row) != len(self.head) for row in self.rows):
+            raise ValueError(f"Table {self.caption!r}: every row needs {len(self.head)} cells")
+
+
+@dataclass(frozen=True)
 class Statement(Generic[C]):
     """One statement of theory.md: the claim, what it assumes, and how it is decided."""
 
@@ -131,6 +144,8 @@ class Statement(Generic[C]):
     correction: str | None = None
     figure: Callable[[Any], None] | None = field(default=None, compare=False)
     """Draws the statement's picture on a given ``matplotlib`` Axes."""
+    table: Callable[[], Table] | None = field(default=None, compare=False)
+    """Computes a table of numbers that the report shows beside the statement."""
 
     def __post_init__(self) -> None:
         if self.source == "corrected" and not self.correction:

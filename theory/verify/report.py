@@ -104,6 +104,8 @@ def _section(result: StatementResult) -> str:
     ]
     if s.figure is not None:
         parts.append(figure(s))
+    if s.table is not None:
+        parts.append(numbers(s))
     if s.assumptions:
         parts.append("<h3>Assumptions</h3><ul>" + _items(s.assumptions) + "</ul>")
     if s.correction:
@@ -178,6 +180,16 @@ def figure(statement: Statement[Any]) -> str:
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     caption = f"<figcaption>{escape(statement.title)}</figcaption>"
     return f'<figure><img alt="{alt}" src="data:image/svg+xml;base64,{data}">{caption}</figure>'
+
+
+def numbers(statement: Statement[Any]) -> str:
+    """The statement's table; a failure to compute it is said on the page."""
+    assert statement.table is not None
+    try:
+        found = statement.table()
+    except Exception as error:
+        return f"<p><strong>The table could not be computed:</strong> {escape(repr(error))}</p>"
+    return page.table(found.head, found.rows, found.caption)
 
 
 def _verdict(m: MethodResult) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from diffsmooth.theory.statements.template import STATEMENT
 from diffsmooth.theory.verify import latex, report, run
-from diffsmooth.theory.verify.core import Budget
+from diffsmooth.theory.verify.core import Budget, Table
 
 VOID = {"meta", "img", "br", "link", "hr", "path"}
 
@@ -104,6 +104,19 @@ def test_a_figure_that_fails_is_said_on_the_page() -> None:
         raise RuntimeError("no ink")
 
     assert "could not be drawn" in report.figure(replace(STATEMENT, figure=fails))
+
+
+def test_a_table_is_shown_and_its_failure_is_said() -> None:
+    def fails() -> Table:
+        raise RuntimeError("no numbers")
+
+    shown = replace(STATEMENT, table=lambda: Table("Sizes <C>", ("rule", "u'"), (("a&b", "1"),)))
+    text = page_of(replace(shown, figure=None))
+    assert "Sizes &lt;C&gt;" in text
+    assert '<th scope="row">a&amp;b</th><td>1</td>' in text
+    assert "could not be computed" in report.numbers(replace(STATEMENT, table=fails))
+    with pytest.raises(ValueError, match="every row needs 2 cells"):
+        Table("Sizes", ("rule", "u"), (("a",),))
 
 
 def test_same_run_same_bytes(page: str) -> None:
