@@ -15,6 +15,8 @@ Proof, for any number of trajectories.
 
        1 - q_1 is of order (1-C)^(N/(N+1))  and, by 1, of order t^(-N/(N+1)).
 
+   With explicit constants, valid at every time: _n1_order.
+
    Eliminating t, the first holds for every clock: GRPO (A6) pays the same diversity for the same
    correctness.  With the clock of large groups, 1/sqrt(C(1-C)), Phi is 2 (2C-1)/sqrt(C(1-C)),
    1 - C falls like 1/t^2 and 1 - q_1 like t^(-2N/(N+1)): collapse is twice as fast in log t.
@@ -28,6 +30,7 @@ from fractions import Fraction
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from diffsmooth.theory.statements import _n1_order
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._tabular import EPS, LogitBase, logit_bases
 from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, least
@@ -44,7 +47,8 @@ class Claim:
     logit = log C/F, root = sqrt(C(1-C)).  slow(s_q, N), fast(s_f): bounds on dPhi/dt.
 
     behind(w, x), ahead(u_1, u_i, x): bounds on q_i/q_1; conserved(c, w): factor on prod_F w from a
-    trajectory of S with weight w at time 0.
+    trajectory of S with weight w at time 0.  powers(N): of (1 - q_1)/q_1 and of (1-C)/C, whose
+    ratio stays between two positive constants.
     """
 
     potential: Formula = lambda C, F, logit: 2 * logit + 1 / F - 1 / C
@@ -54,6 +58,7 @@ class Claim:
     behind: Formula = lambda w, x: w * x
     ahead: Formula = lambda u_1, u_i, x: x / (u_i - u_1)
     conserved: Formula = lambda c, w: 1 - c * w
+    powers: Formula = lambda N: (N + 1, N)
 
 
 CLAIM = Claim()
@@ -136,6 +141,7 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
             claim.grpo_potential(big_c, root) * root <= 2,
             "Phi of the other clock is at most 2/sqrt(C(1-C)): 1 - C is of order 1/t^2",
         ),
+        lambda: _n1_order.smt(claim.potential),
     )
 
 
@@ -171,7 +177,10 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
         return {"u": tuple(u), "v": v, "x": u[0] / rng.randint(2, 50)}
 
     instances = [case(m, n) for m, n in ((2, 1), (2, 2), (3, 4), (5, 3), (6, 6), (8, 2))]
-    return exact.inequality(margins, instances, "bounds along rational flows", strict=False)
+    return together(
+        lambda: exact.inequality(margins, instances, "bounds along rational flows", strict=False),
+        lambda: _n1_order.exact(claim.powers, budget),
+    )
 
 
 def check_random(claim: Claim, budget: Budget) -> Outcome:
@@ -206,7 +215,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
             (time * claim.fast(s_f) - gained) / bound,
         ), 1.0
 
-    return random.for_all(
+    speed = random.for_all(
         st.tuples(logit_bases(width=2.0), st.floats(0.1, 300.0)),
         margin,
         budget,
@@ -214,6 +223,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         show=lambda t: f"{t[0]}, t = {t[1]:.4g}",
         examples=400 if budget.deep else 60,
     )
+    return together(lambda: speed, lambda: _n1_order.random(claim.powers, budget))
 
 
 def draw(axes: Axes) -> None:
@@ -259,6 +269,9 @@ STATEMENT = Statement(
         r"1-C \sim \frac{N}{(N+1)\,t},\qquad 1-q_1 \propto t^{-N/(N+1)},\qquad"
         r" 1-q_1 \propto (1-C)^{N/(N+1)}"
         "\n\n"
+        r"At every time $\left(\frac{1-q_1}{q_1}\right)^{N+1}$ over "
+        r"$\left(\frac{1-C}{C}\right)^{N}$ stays between two explicit constants of the base."
+        "\n\n"
         r"The last relation does not depend on the clock: GRPO pays the same.  With the clock of "
         r"large groups $1-C$ falls like $t^{-2}$ and $1-q_1$ like $t^{-2N/(N+1)}$."
     ),
@@ -269,9 +282,16 @@ STATEMENT = Statement(
         ),
         Method("smt", "any number of trajectories, all times", check_smt),
         Method(
-            "exact", "6 rational flows, up to 8 correct and 6 incorrect trajectories", check_exact
+            "exact",
+            "6 rational flows, up to 8 correct and 6 incorrect trajectories; the rate's constants "
+            "in 12 states, x down to 10^-18",
+            check_exact,
         ),
-        Method("random", "library, 2 to 12 trajectories, t in [.1, 300]", check_random),
+        Method(
+            "random",
+            "library, 2 to 12 trajectories, t in [.1, 300]; rate's constants up to t = 10^6",
+            check_random,
+        ),
     ),
     mutants=(
         Mutant(
@@ -293,6 +313,11 @@ STATEMENT = Statement(
             "the product on F is not tied to S",
             replace(CLAIM, conserved=lambda c, w: 1 + c * w),
             by=("symbolic", "smt", "exact"),
+        ),
+        Mutant(
+            "diversity is lost as fast as failure",
+            replace(CLAIM, powers=lambda N: (N, N)),
+            by=("exact", "random"),
         ),
     ),
     limits=(

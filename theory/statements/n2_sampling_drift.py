@@ -7,8 +7,13 @@ Proof, for any number of trajectories.  E q^ = q, so q is a martingale.  E q^_i^
 (n q_i + n (n-1) q_i^2): the n draws coincide with themselves, all other pairs are independent.
 Summing, E sum q'^2 = s + (eta^2/n)(1 - s) with s = sum q^2, so the Simpson diversity 1 - s loses
 exactly the share eta^2/n of itself at every step, whatever q is; by induction (1 - eta^2/n)^T
-after T steps.  Every concave D falls in the mean (Jensen).  The limit is a point mass (a bounded
-martingale converges, and only point masses stand still), and i wins with probability q_i(0).
+after T steps.  Every concave D falls in the mean (Jensen).
+
+The limit.  A step has E|q' - q|^2 = (eta^2/n)(1 - s) (the variance of the draws), so by induction
+and Cauchy-Schwarz the mean length of step T is at most (eta/sqrt n) sqrt(D_0) k^T with
+k^2 = 1 - eta^2/n, and that of the whole path at most 2 sqrt(n D_0)/eta: 1 - k >= eta^2/(2n).  A
+path of finite length converges; 1 - s falls to 0 in the mean, so its limit is a point mass; and as
+E q_i is q_i(0) at every step, i wins with probability q_i(0) (dominated convergence).
 """
 
 from __future__ import annotations
@@ -33,12 +38,15 @@ Formula = Callable[..., Any]
 @dataclass(frozen=True)
 class Claim:
     """mean(q): E q'; keep(eta, n): the factor on 1 - sum q^2 in one step; winner(q): the chance
-    that a trajectory with share q takes everything.
+    that a trajectory with share q takes everything.  stride(eta, n): E|q' - q|^2 over 1 - sum q^2;
+    path(eta, n): bound on E[length of the path] over sqrt(1 - sum q(0)^2), squared.
     """
 
     mean: Formula = lambda q: q
     keep: Formula = lambda eta, n: 1 - eta**2 / n
     winner: Formula = lambda q: q
+    stride: Formula = lambda eta, n: eta**2 / n
+    path: Formula = lambda eta, n: 4 * n / eta**2
 
 
 CLAIM = Claim()
@@ -59,12 +67,21 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
     square = (1 - eta) ** 2 * x**2 + 2 * eta * (1 - eta) * x * first + eta**2 * second
     # A sum over trajectories is E_q of the summand over q_i.
     after = 1 - q.mean(sp.expand(square / x))
+    step = eta**2 * (second - 2 * x * first + x**2)
+    k = sp.Symbol("k", positive=True)
+    length = sp.Symbol("T", positive=True, integer=True)
     return symbolic.zero(
         {
             "martingale": sp.expand(moved - claim.mean(x)),
             "Simpson diversity": sp.expand(after - claim.keep(eta, n) * (1 - q.mean(x))),
+            "squared step": sp.expand(
+                q.mean(sp.expand(step / x)) - claim.stride(eta, n) * (1 - q.mean(x))
+            ),
+            "induction of the geometric sum": sp.simplify(
+                (1 - k**length) / (1 - k) + k**length - (1 - k ** (length + 1)) / (1 - k)
+            ),
         },
-        [x, eta, n, q.mean(x)],
+        [x, eta, n, k, length, q.mean(x)],
         "one unbiased step",
     )
 
@@ -75,7 +92,7 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
 
     from diffsmooth.theory.verify import smt
 
-    eta, n = z3.Reals("eta n")
+    eta, n, k, power = z3.Reals("eta n k k^T")
     given = [eta > 0, eta <= 1, n >= 1]
     return together(
         lambda: smt.prove(
@@ -88,6 +105,12 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
             [*given, n >= 2],
             claim.keep(eta, 2 * n) - claim.keep(eta, n) == eta * eta / (2 * n),
             "twice the answers halve the loss",
+        ),
+        lambda: smt.prove(
+            # Squares of stride sqrt * (1 - k^T)/(1 - k) and of the bound on the path.
+            [*given, k >= 0, k * k == claim.keep(eta, n), power >= 0, power <= 1],
+            claim.stride(eta, n) * (1 - power) ** 2 <= claim.path(eta, n) * (1 - k) ** 2,
+            "the path has a finite mean length: it converges",
         ),
     )
 
@@ -102,6 +125,10 @@ def _steps(q: list[Fraction], eta: Fraction, n: int) -> list[tuple[Fraction, lis
         moved = [(1 - eta) * x + eta * Fraction(draws.count(i), n) for i, x in enumerate(q)]
         out.append((chance, moved))
     return out
+
+
+def _squared(x: list[Fraction], y: list[Fraction]) -> Fraction:
+    return sum(((a - b) ** 2 for a, b in zip(x, y, strict=True)), Fraction(0))
 
 
 def check_exact(claim: Claim, budget: Budget) -> Outcome:
@@ -123,6 +150,13 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
             (p * r * simpson(y) for p, x in once for r, y in _steps(x, eta, n)), Fraction(0)
         )
         out.append(twice - keep**2 * simpson(q))
+        # Mean squared steps, the second one after the first.
+        stride = claim.stride(eta, Fraction(n)) * simpson(q)
+        out.append(sum((p * _squared(x, q) for p, x in once), Fraction(0)) - stride)
+        second = sum(
+            (p * r * _squared(y, x) for p, x in once for r, y in _steps(x, eta, n)), Fraction(0)
+        )
+        out.append(second - stride * keep)
         return out
 
     def fall(weights: tuple[int, ...], eta: Fraction, n: int) -> Fraction:
@@ -251,7 +285,9 @@ STATEMENT = Statement(
         r" P(i\ \mathrm{takes\ everything}) = q_i(0)"
         "\n\n"
         r"After $T$ steps the factor is $(1-\eta^2/n)^T$: half is gone after "
-        r"$T\approx n\log 2/\eta^2$.  Every concave $D(q)$ falls in the mean."
+        r"$T\approx n\log 2/\eta^2$.  Every concave $D(q)$ falls in the mean, and the path has "
+        r"the mean length $\leq \frac{2}{\eta}\sqrt{n(1-\sum_i q_i(0)^2)}$: it converges, "
+        r"to a point mass."
     ),
     claim=CLAIM,
     methods=(
@@ -282,10 +318,21 @@ STATEMENT = Statement(
             replace(CLAIM, winner=lambda q: q * q * (3 - 2 * q)),
             by="exact",
         ),
+        Mutant(
+            "a step is as long as with a single answer",
+            replace(CLAIM, stride=lambda eta, n: eta**2),
+            by=("symbolic", "exact"),
+        ),
+        Mutant(
+            "the path is no longer than the square root of what there is to lose",
+            replace(CLAIM, path=lambda eta, n: 1),
+            by="smt",
+        ),
     ),
     limits=(
-        "The number of correct answers is given; where it is a random K >= 1, 1/n is the mean of "
-        "1/K.  A softmax policy-gradient step adds the bias of A2 to this drift."
+        "That a path of finite mean length converges and that means pass to the limit is textbook "
+        "and not checked.  The number of correct answers is given; where it is a random K >= 1, "
+        "1/n is the mean of 1/K.  A softmax policy-gradient step adds the bias of A2 to this drift."
     ),
     figure=draw,
 )
