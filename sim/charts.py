@@ -105,8 +105,8 @@ _PANELS = (
     (
         "B9 training",
         "surprisal gap less log-odds bought [nats]",
-        "pass@1, bonus less penalty, matched KL",
-        "the sign of B9, asked of training",
+        "pass@1, bonus less penalty",
+        "the sign of B9, asked of training at matched KL",
     ),
     (
         "C5",
@@ -251,7 +251,8 @@ def _boxes(data: Mapping[str, Any], key: str, xs: Float, ys: Float) -> Float:
 def _map(figure: Figure, ax: Axes, value: Float, unit: str) -> None:
     """Boxes on a scale that is white at 0, with its bar."""
     known = np.abs(value[np.isfinite(value)])
-    top = float(known.max()) if known.size and known.max() > 0 else 1.0
+    # Beyond the largest, so that hatches and lines show on the darkest box.
+    top = 1.35 * float(known.max()) if known.size and known.max() > 0 else 1.0
     image = ax.imshow(value, origin="lower", cmap="PuOr", vmin=-top, vmax=top, aspect="auto")
     ax.grid(visible=False)
     bar = figure.colorbar(image, ax=ax, location="bottom", shrink=0.9)
@@ -309,7 +310,7 @@ def simplex(table: pa.Table, labels: Mapping[str, str], path: Path) -> Path:
     from matplotlib.lines import Line2D
 
     data = columns(table)
-    with canvas(path, 1, len(labels), (2.8, 2.9)) as (figure, grid):
+    with canvas(path, 1, len(labels), (2.8, 3.2)) as (figure, grid):
         for index, (ax, name) in enumerate(zip(grid[0], labels, strict=True)):
             ax.plot([0, 1, 0.5, 0], [0, 0, 3**0.5 / 2, 0], color="0.4", lw=1)
             ax.plot(0.5, 3**0.5 / 6, "+", color="black", ms=11, mew=1.5, zorder=4)
@@ -328,7 +329,7 @@ def simplex(table: pa.Table, labels: Mapping[str, str], path: Path) -> Path:
             ):
                 ax.text(x, y, text, ha=across, va="top", fontsize=7)
             ax.set(title=labels[name], xticks=[], yticks=[], aspect="equal")
-            ax.set(xlim=(-0.16, 1.16), ylim=(-0.12, 1.0))
+            ax.set(xlim=(-0.2, 1.2), ylim=(-0.14, 1.0))
             ax.set_frame_on(False)
             ax.grid(visible=False)
         dot: dict[str, Any] = {"ls": "", "marker": "o", "color": "black", "ms": 5}
@@ -372,7 +373,7 @@ def winners(table: pa.Table, match: str, path: Path) -> Path:
             first.barh(place, ahead.sum(), color=style(2)["color"])
             sure.barh(place, (rows & data["better"]).sum(), color=style(2)["color"])
             sure.barh(place, -(rows & data["worse"]).sum(), color=style(1)["color"], hatch="///")
-        effect.set(xlabel="difference to GRPO", title=f"at matched {_level(match)}: by how much?")
+        effect.set(xlabel="difference to GRPO", title=f"at matched {level(match)}: by how much?")
         first.set(xlabel="cells (filled: surely ahead of the second)", title="comes first")
         sure.set(xlabel="cells", title="surely below (left) or above (right) GRPO")
         for ax in grid[0]:
@@ -390,7 +391,8 @@ def winners(table: pa.Table, match: str, path: Path) -> Path:
     return path
 
 
-def _level(match: str) -> str:
+def level(match: str) -> str:
+    """What is matched, in words."""
     return {"kl": "KL"}.get(match, match)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from diffsmooth import records
 from diffsmooth.sim.cells import REFERENCE
-from diffsmooth.sim.charts import number
+from diffsmooth.sim.charts import level, number
 from diffsmooth.sim.heuristics import HEURISTICS
 from diffsmooth.sim.statistics import paired_difference
 
@@ -29,7 +30,8 @@ FIGURES = {
 }
 #: What the questions put to the theory ask, and what their numbers mean.
 QUESTIONS = {
-    "B9": "entropy bonus or penalty, at the KL-regularised optimum (exact on both sides)",
+    "B9": "entropy bonus or penalty, at the KL-regularised optimum (no training; a derivative, "
+    "asked of strength .02, means over prompts)",
     "B9 training": "entropy bonus or penalty, in training at matched KL (B9 claims nothing here)",
     "C5": "does centred smoothing of a strength hold H(q) up at first",
     "C5 adaptive": "does a multiple of the critical strength hold H(q) up at first",
@@ -42,7 +44,11 @@ _WORTH = (
     "measured answer would reach; kappa (Cohen's) is the agreement beyond what chance gives: 0 is "
     "none, 1 is all, below 0 is worse than chance, and undefined where every answer on both sides "
     "is the same. A share at or below *commonest* with a kappa of 0 shows no skill. Intervals are "
-    "over cells."
+    "over cells. C5 is a theorem about one softmax a prompt; shared strategies and trees are "
+    "outside it, and in `noisy` it sees what the verifier accepts while H(q) is of truly correct "
+    "answers. Literal smoothing: training goes over each group twice and clips; "
+    "`tests/sim/test_adaptive.py` shows a cell where one epoch gives the theorem's sign and the "
+    "clipped second turns it."
 )
 
 
@@ -57,10 +63,11 @@ def write_findings(out: Path, page: Path) -> Path:
             raise FileNotFoundError(f"{file}: run diffsmooth atlas --out {out.name} first")
     rows = records.read_table(tables["summary"]).to_pylist()
     shares = records.read_table(tables["shares"]).to_pylist()
-    parts = ["# Where each remedy helps: the atlas's findings", _lead(rows)]
+    remedies = _remedies(out, {r["cell"] for r in rows})
+    parts = ["# Where each remedy helps: the atlas's findings", _lead(rows, remedies)]
     for match in dict.fromkeys(r["match"] for r in rows):
         mine = [r for r in rows if r["match"] == match]
-        parts += [f"## At matched {match}", _summary(mine)]
+        parts += [f"## At matched {level(match)}", _summary(mine, remedies)]
         parts += ["### Who comes first", _winners(mine), "### Which part comes first", _parts(mine)]
         parts += ["### Every remedy against GRPO", markdown(*by_remedy(mine))]
         parts += ["### Where remedies are below GRPO", _below(mine)]
@@ -75,10 +82,19 @@ def write_findings(out: Path, page: Path) -> Path:
     return page
 
 
-def _lead(rows: Sequence[dict[str, Any]]) -> str:
+def _remedies(out: Path, cells: set[str]) -> list[str]:
+    """What was run in these cells, compared or not, by the cells' sidecars."""
+    found = set()
+    for file in (out / "cells").glob("*.sidecar.json"):
+        config = json.loads(file.read_text())["config"]
+        if config["regime"] in cells:
+            found.update(config["heuristics"])
+    return [name for name in HEURISTICS if name in found]
+
+
+def _lead(rows: Sequence[dict[str, Any]], remedies: Sequence[str]) -> str:
     cells = {r["cell"] for r in rows}
     regimes = list(dict.fromkeys(r["regime"] for r in rows))
-    remedies = {r["heuristic"] for r in rows}
     return (
         f"Made by `diffsmooth atlas --page docs/atlas.md` from the tables of {len(cells)} cells in "
         f"{len(regimes)} regimes ({', '.join(regimes)}), {len(remedies)} remedies of five "
@@ -87,12 +103,13 @@ def _lead(rows: Sequence[dict[str, Any]]) -> str:
         f"most {max(r['seeds'] for r in rows)} a cell) where both reach the matched level. "
         "Intervals: 95 %, over seeds within a cell, over cells in a mean. A cell counts as surely "
         "above or below where the whole interval is; with many cells, 1 in 40 falls on either "
-        "side by chance. Who comes first is read off the seeds that give its difference, which "
+        "side by chance. Where answers have one token, `token`, `spread` and `mean` are `eq6`; "
+        "`psr` is `vanilla`. Who comes first is read off the seeds that give its difference, which "
         "flatters it."
     )
 
 
-def _summary(rows: Sequence[dict[str, Any]]) -> str:
+def _summary(rows: Sequence[dict[str, Any]], remedies: Sequence[str]) -> str:
     """The two or three sentences that the tables below say at length."""
     _, body = by_remedy(rows)
     always = [row[0] for row in body if row[2] and not row[3]]
@@ -100,10 +117,12 @@ def _summary(rows: Sequence[dict[str, Any]]) -> str:
     led = Counter(r["heuristic"] for r in rows if r["rank"] == 0)
     first = ", ".join(f"{name} in {count}" for name, count in led.most_common(3))
     cells = len({r["cell"] for r in rows})
+    never = [name for name in remedies if name not in {r["heuristic"] for r in rows}]
     return (
         f"First most often, of {cells} cells: {first}. "
         f"Surely above GRPO somewhere and surely below it nowhere: {', '.join(always) or 'none'}. "
-        f"Surely below GRPO in more cells than above: {', '.join(worse) or 'none'}."
+        f"Surely below GRPO in more cells than above: {', '.join(worse) or 'none'}. "
+        f"Reaches the level too rarely in every cell: {', '.join(never) or 'none'}."
     )
 
 

@@ -11,7 +11,8 @@ from diffsmooth.sim.dynamics import exact
 from diffsmooth.sim.dynamics.adaptive import critical_strengths, literal_works
 from diffsmooth.sim.measures import correct_law
 from diffsmooth.sim.paths import Laboratory
-from diffsmooth.sim.regimes import Training
+from diffsmooth.sim.predictions import entropy_speeds
+from diffsmooth.sim.regimes import Training, regime
 from diffsmooth.sim.regimes.bandit import Bandit
 from diffsmooth.theory.critical import critical_strength
 from diffsmooth.theory.diversity import shannon
@@ -80,3 +81,37 @@ def test_adaptive_keeps_diversity_in_training():
     entropy = laboratory.run("adaptive", [0.0, 1.0]).measures["entropy"].mean(-1)
     assert entropy[-1, 0] < 0.6 * entropy[0, 0]
     assert entropy[-1, 1] > 0.8 * entropy[0, 1]
+
+
+def test_the_speeds_that_predict_are_those_of_the_flow():
+    """C5 term by term, groups of 8, against a central difference of the exact flow."""
+    e = ONE.environment(range(1))
+    speeds = entropy_speeds(e, 8)
+    plain = entropy_speed(e, rule("grpo"), 8)
+    centred = entropy_speed(e, rule("centred", g_correct=0.7), 8) - plain
+    literal = entropy_speed(e, rule("eq6", g_correct=0.7, g_incorrect=0.0), 8) - plain
+    assert speeds["grpo"] == pytest.approx(plain, abs=1e-9)
+    assert 0.7 * speeds["centred"] == pytest.approx(centred, abs=1e-9)
+    assert 0.7 * speeds["literal"] == pytest.approx(literal, abs=1e-9)
+    critical = critical_strengths(e.base, e.correct, GRPO(), 8)[0, 0]
+    assert speeds["adaptive"] == pytest.approx(min(critical, 2.0) * speeds["centred"])
+
+
+def test_clipping_turns_the_sign_of_literal_smoothing():
+    """theory.md C5 names no strength that helps here, and in one epoch literal smoothing speeds
+    the collapse up.  In two epochs it does not: the rare correct answers that it pushes most are
+    those that the second epoch clips.
+    """
+    gap = {}
+    for epochs, steps in ((1, 8), (2, 4)):
+        training = Training(steps, epochs=epochs, checkpoints=2)
+        laboratory = Laboratory(regime("bandit/27"), range(32), training=training)
+        literal, plain = (
+            laboratory.run(name, [strength]).measures["entropy"][-1, 0]
+            for name, strength in (("literal", 0.2), ("grpo", 1.0))
+        )
+        difference = literal - plain
+        gap[epochs] = difference.mean(), difference.std(ddof=1) / 32**0.5
+    (one, error), (two, other) = gap[1], gap[2]
+    assert one < -4 * error
+    assert two - one > 4 * np.hypot(error, other)
