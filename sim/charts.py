@@ -32,7 +32,7 @@ WORDS = {
 }
 #: Parameters that span the phase diagrams, in words.
 PARAMETERS = {
-    "solutions": "correct answers per prompt",
+    "solutions": "solutions per prompt",
     "correctness": "base correctness",
     "forms": "mean wordings per solution",
     "density": "share of prompts a strategy solves",
@@ -184,9 +184,9 @@ def _point(look: Mapping[str, Any], *, filled: bool = True) -> Any:
 
 #: Column, its prediction (None: no theorem), title and unit of each panel of :func:`phase`.
 _PHASE = (
-    ("bonus", "entropy bonus or penalty?", "pass@1, bonus less penalty, at matched KL"),
+    ("bonus", "entropy bonus or penalty, at matched KL?", "pass@1, bonus less penalty"),
     ("held", "does centred smoothing hold H(q) up?", "early change of H(q) [nats]"),
-    ("centred", "centred smoothing against GRPO", "{}, less GRPO, at matched pass@1"),
+    ("centred", "centred or GRPO, at matched pass@1?", "{}, less GRPO"),
 )
 
 
@@ -204,7 +204,7 @@ def phase(
     """
     data = columns(table)
     xs, ys = np.unique(data["x"]), np.unique(data["y"])
-    with canvas(path, 1, 3, (3.9, 3.9)) as (figure, grid):
+    with canvas(path, 1, 3, (3.4, 3.7)) as (figure, grid):
         for ax, (key, name, unit) in zip(grid[0], _PHASE, strict=True):
             value = _boxes(data, key, xs, ys)
             said = _boxes(data, f"{key}_predicted", xs, ys) if key != "centred" else None
@@ -229,7 +229,8 @@ def phase(
                 _boundary(ax, value, color="white", lw=1.6, ls=(0, (2, 1.5)))
             ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
             ax.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
-            ax.set(xlabel=PARAMETERS[axes_names[0]], title=name)
+            ax.set_xlabel(PARAMETERS[axes_names[0]])
+            ax.set_title(name, fontsize=9)
             ax.set_ylabel(PARAMETERS[axes_names[1]])
         figure.suptitle(title)
         handles, names = _phase_legend()
@@ -310,7 +311,7 @@ def simplex(table: pa.Table, labels: Mapping[str, str], path: Path) -> Path:
     from matplotlib.lines import Line2D
 
     data = columns(table)
-    with canvas(path, 1, len(labels), (2.8, 3.2)) as (figure, grid):
+    with canvas(path, 1, len(labels), (2.8, 3.0)) as (figure, grid):
         for index, (ax, name) in enumerate(zip(grid[0], labels, strict=True)):
             ax.plot([0, 1, 0.5, 0], [0, 0, 3**0.5 / 2, 0], color="0.4", lw=1)
             ax.plot(0.5, 3**0.5 / 6, "+", color="black", ms=11, mew=1.5, zorder=4)

@@ -66,7 +66,7 @@ def make_atlas(
     per_cell, shares = agreement(cells, out)
     for name, value in (("summary", table), ("agreement", per_cell), ("shares", shares)):
         records.write_table(out / f"{name}.parquet", value)
-    result = _page(out, cells, table, shares)
+    result = _page(out, cells, table, shares, _command(regimes, heuristics, seeds, every))
     for row in shares.to_pylist():
         if row["scope"] == "all":
             print(_share_line(row))
@@ -85,7 +85,19 @@ def _share_line(row: dict[str, Any]) -> str:
     )
 
 
-def _page(out: Path, cells: Sequence[Cell], table: pa.Table, shares: pa.Table) -> Path:
+def _command(regimes: tuple[str, ...], heuristics: tuple[str, ...], seeds: int, every: int) -> str:
+    """The command that makes the same page."""
+    words = ["diffsmooth atlas"]
+    for option, names in (("--regimes", regimes), ("--heuristics", heuristics)):
+        words += [option, *names] if names else []
+    words += [f"--seeds {seeds}"] if seeds != Cell.seeds else []
+    words += [f"--every {every}"] if every != 1 else []
+    return " ".join(words)
+
+
+def _page(
+    out: Path, cells: Sequence[Cell], table: pa.Table, shares: pa.Table, command: str
+) -> Path:
     figures = out / "figures"
     body = [
         page.paragraph(
@@ -94,15 +106,16 @@ def _page(out: Path, cells: Sequence[Cell], table: pa.Table, shares: pa.Table) -
             "odd ones. Differences are to GRPO, tuned alike; intervals are paired bootstraps over "
             "seeds, 95 %."
         ),
-        page.command("diffsmooth atlas --out " + out.name),
+        page.command(command),
         page.heading("Who wins where"),
     ]
     for match in ("pass@1", "kl"):
         if any(m == match for m in table["match"].to_pylist()):
             file = charts.winners(table, match, figures / f"winners-{match.replace('@', '')}.png")
             caption = (
-                f"At matched {match}: mean difference to GRPO in the regime's measure, cells in "
-                "which a remedy comes first, cells in which it is surely below or above GRPO."
+                f"At matched {charts.level(match)}: mean difference to GRPO in the regime's "
+                "measure, cells in which a remedy comes first, cells in which it is surely below "
+                "or above GRPO."
             )
             body.append(page.image(file, caption, caption))
     body += [page.heading("Does the theory name the winner?")]
@@ -132,7 +145,7 @@ def _page(out: Path, cells: Sequence[Cell], table: pa.Table, shares: pa.Table) -
 
 
 def _regime(out: Path, figures: Path, name: str, cells: Sequence[Cell]) -> list[str]:
-    body = [page.heading(name), page.paragraph(REGIMES[name].question)]
+    body = [page.heading(name), page.paragraph(REGIMES[name].question.capitalize())]
     place = regime(cells[0].regime)
     rows = phase_rows(out, cells)
     if rows:
