@@ -87,7 +87,8 @@ $(OLDEST_STAMP): $(STAMP)
 
 test-trl-oldest: $(OLDEST_STAMP)
 	$(OLDEST)/bin/python -c "import trl; assert trl.__version__ == '0.29.0', trl.__version__"
-	$(OLDEST)/bin/python -m pytest -q tests/llm/test_trl.py tests/llm/test_trl_pieces.py
+	$(OLDEST)/bin/python -m pytest -q tests/llm/test_trl.py tests/llm/test_trl_pieces.py \
+	  tests/llm/test_trl_loss.py tests/llm/test_trl_ranks.py tests/llm/test_train_resume.py
 
 clean:
 	rm -rf build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
