@@ -292,13 +292,21 @@ STATEMENT = Statement(
     ),
     claim=Pareto(),
     methods=(
-        Method("symbolic", "any number of trajectories, any policy, a > 0", _symbolic),
+        Method(
+            "symbolic",
+            "any number of trajectories, any policy, a > 0; Simpson's optimum likewise",
+            _symbolic,
+        ),
         Method("smt", "any number of trajectories (through divergences and entropies)", _smt),
         Method("exact", "arbitrary rational policies, 1-5 trajectories a part, a = j/d", _exact),
         Method(
             "certified", "other measures: three laws, primal and dual bounds in balls", _certified
         ),
-        Method("random", "the library: 2-12 trajectories, any policy", _random),
+        Method(
+            "random",
+            "the library: 2-12 trajectories, any policy; Simpson's optimum, 2-8 trajectories",
+            _random,
+        ),
         Method("adversarial", "4 correct trajectories, any base, law and exponent", _adversarial),
     ),
     mutants=(

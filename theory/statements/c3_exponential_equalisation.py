@@ -427,7 +427,12 @@ STATEMENT = Statement(
             _lumped,
         ),
         Method("exact", "16 rational laws with 2..9 trajectories, at 4 times each", _exact),
-        Method("random", "library flow and rules, 2..7 trajectories, t <= 2", _random),
+        Method(
+            "random",
+            "library flow and rules, 2..7 trajectories, t <= 2; C by quadrature and by the ODE, "
+            "strengths of 0 and 1 included",
+            _random,
+        ),
         Method("adversarial", "parts of 4 trajectories, strengths <= 3, t <= 2", _adversarial),
     ),
     mutants=(
