@@ -39,7 +39,7 @@ PARAMETERS = {
     "shift": "shift from train to test",
     "depth": "depth of the tree",
     "few": "solutions per instance, at least",
-    "spread": "spread of base log-odds over prompts",
+    "spread": "spread of base log-odds",
     "false_positive": "verifier: false positive rate",
     "false_negative": "verifier: false negative rate",
 }
@@ -209,6 +209,8 @@ def phase(
             value = _boxes(data, key, xs, ys)
             said = _boxes(data, f"{key}_predicted", xs, ys) if key != "centred" else None
             _map(figure, ax, value, unit.format(WORDS[primary]))
+            if np.isnan(value).all():
+                ax.text(0.5, 0.5, "not asked", ha="center", transform=ax.transAxes)
             for i, j in np.ndindex(value.shape):
                 if np.isnan(value[i, j]):
                     continue  # this combination was not run, or nobody reached the level
