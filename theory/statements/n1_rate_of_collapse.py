@@ -269,7 +269,7 @@ STATEMENT = Statement(
         r"1-C \sim \frac{N}{(N+1)\,t},\qquad 1-q_1 \propto t^{-N/(N+1)},\qquad"
         r" 1-q_1 \propto (1-C)^{N/(N+1)}"
         "\n\n"
-        r"At every time $\left(\frac{1-q_1}{q_1}\right)^{N+1}$ over "
+        r"At every time the ratio of $\left(\frac{1-q_1}{q_1}\right)^{N+1}$ to "
         r"$\left(\frac{1-C}{C}\right)^{N}$ stays between two explicit constants of the base."
         "\n\n"
         r"The last relation does not depend on the clock: GRPO pays the same.  With the clock of "
