@@ -281,12 +281,15 @@ def _correctness_along_the_flow(_: Equalisation, budget: Budget) -> Outcome:
 #: Gauss-Legendre nodes on [0, 1]; the speed is analytic in time, see _accumulated.
 NODES, WEIGHTS = (x / 2 for x in np.polynomial.legendre.leggauss(16))
 
+#: (g_p, g_n): the library treats strengths of 0 apart, and 1 must be no such case.
+CORNERS = ((0.0, 0.0), (1.0, 0.0), (0.3, 0.0), (0.0, 1.0), (0.6, 0.25))
+
 
 def _accumulated(claim: Equalisation, budget: Budget) -> Outcome:
     """logit C(t) - logit C(0) is the integral of the claimed speed along the library's flow.
 
     A quadrature over the path, with entropies of its own: nothing of the library's solver enters.
-    Strengths of exactly 0 and 1, and the time 1, are among the instances: cases of the library.
+    Every instance is taken at every pair of strengths of CORNERS, literal and centred.
     """
     from hypothesis import strategies as st
 
@@ -301,33 +304,27 @@ def _accumulated(claim: Equalisation, budget: Budget) -> Outcome:
         on_f = shannon(policy.log_f[~correct]) - policy.log_1mC
         return float(claim.literal(g_p, g_n, on_s, on_f))
 
-    def margin(instance: tuple[list[float], float, float, bool, float]) -> tuple[float, float]:
-        logits, g_p, g_n, centred, t = instance
-        start = Policy.from_logits(np.array(logits), correct)
-
+    def gap(start: Policy, g_p: float, g_n: float, centred: bool, t: float) -> float:
         def at(time: float) -> Policy:
             return flows.natural_gradient_flow(start, g_p, g_n, time, centred=centred)
 
-        gained = float(at(t).logit_C - start.logit_C)
         speeds = [speed(at(t * (x + 0.5)), g_p, g_n, centred) for x in NODES]
-        owed = t * float(WEIGHTS @ np.array(speeds))
+        return float(at(t).logit_C - start.logit_C) - t * float(WEIGHTS @ np.array(speeds))
+
+    def margin(instance: tuple[list[float], float]) -> tuple[float, float]:
+        logits, t = instance
+        start = Policy.from_logits(np.array(logits), correct)
+        gaps = [gap(start, *g, centred, t) for g in CORNERS for centred in (False, True)]
         # The library's local errors are near 1e-12 and its global ones below 1e-10; the rule's own
         # error falls like (half the interval over the distance of the nearest singularity)^32.
-        return -abs(gained - owed), 1e-9
+        return -largest(np.abs(gaps)), 1e-9
 
-    strength = st.sampled_from([0.0, 0.25, 0.6, 1.0])
     return random.for_all(
-        st.tuples(
-            st.lists(st.floats(-2, 2), min_size=5, max_size=5),
-            strength,
-            strength,
-            st.booleans(),
-            st.sampled_from([0.3, 1.0]),
-        ),
+        st.tuples(st.lists(st.floats(-2, 2), min_size=5, max_size=5), st.sampled_from([0.3, 1.0])),
         margin,
         budget,
         "correctness accumulated along the library's flow",
-        examples=budget.examples // 3,
+        examples=budget.examples // 25,
     )
 
 
