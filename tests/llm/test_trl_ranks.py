@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,6 @@ pytest.importorskip("torch")
 pytest.importorskip("trl")
 
 from tests.llm import trl_toy as toy
-
-ROOT = Path(__file__).parents[2]
-
 
 #: Each rank holds 12 answers of 3 groups of 8: the second group is split over the ranks.
 SIZE, LOCAL = 8, 12
@@ -89,36 +84,7 @@ def rank_main(out: str) -> None:
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     out = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    workers = []
-    for rank in range(2):
-        env = {
-            **os.environ,
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": "2",
-            "LOCAL_WORLD_SIZE": "2",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "OMP_NUM_THREADS": "1",
-            "ACCELERATE_USE_CPU": "true",
-            "TRL_EXPERIMENTAL_SILENCE": "1",
-        }
-        workers.append(
-            subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", "tests.llm.test_trl_ranks", str(out)],
-                cwd=ROOT,
-                env=env,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    outputs = [w.communicate(timeout=300)[0] for w in workers]
-    for worker, text in zip(workers, outputs, strict=True):
-        assert worker.returncode == 0, text[-3000:]
+    toy.run_two_ranks("tests.llm.test_trl_ranks", out)
     return [json.loads((out / f"rank-{r}.json").read_text()) for r in range(2)]
 
 

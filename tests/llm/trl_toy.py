@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import math
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -168,3 +171,38 @@ def slow_term(
             else:
                 out.append(0.0 if classes is not None else g_incorrect * weight(i))
     return out
+
+
+def run_two_ranks(module: str, out: Path, variables: dict[str, str] | None = None) -> None:
+    """``python -m module out`` in two processes on the CPU that find each other (gloo)."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    workers = []
+    for rank in range(2):
+        env = {
+            **os.environ,
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": "2",
+            "LOCAL_WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "OMP_NUM_THREADS": "1",
+            "ACCELERATE_USE_CPU": "true",
+            "TRL_EXPERIMENTAL_SILENCE": "1",
+            **(variables or {}),
+        }
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-m", module, str(out)],
+                cwd=Path(__file__).parents[2],
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    outputs = [w.communicate(timeout=300)[0] for w in workers]
+    for worker, text in zip(workers, outputs, strict=True):
+        assert worker.returncode == 0, text[-3000:]
