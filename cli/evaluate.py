@@ -29,7 +29,8 @@ class Evaluate:
     evaluation: Annotated[Evaluation, tyro.conf.OmitArgPrefixes] = field(default_factory=Evaluation)
 
     compare: tuple[Path, Path] | None = None
-    """Folders of two evaluations of the same problems: the baseline, then the new one."""
+    """Folders of two evaluations of the same problems: the baseline, then the new one.
+    A folder given as --out will do where it holds one evaluation."""
 
 
 def run(config: Evaluate) -> int:
@@ -39,6 +40,7 @@ def run(config: Evaluate) -> int:
     from diffsmooth.llm._sample_server import ServerError
 
     console = Console(highlight=False)
+    console.width = max(console.width, 100)  # a narrower table would lose names and digits
     try:
         if config.compare is not None:
             _compare(config, config.compare, console)

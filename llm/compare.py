@@ -44,13 +44,20 @@ class Run:
 
 
 def load_run(folder: Path) -> Run:
-    """Read a folder written by :func:`diffsmooth.llm.evaluate.evaluate`.
+    """Read a folder written by :func:`diffsmooth.llm.evaluate.evaluate`, or one above it.
 
-    Raises ``FileNotFoundError`` where it holds no finished evaluation.
+    Raises ``FileNotFoundError`` where it holds no finished evaluation and ``ValueError`` where it
+    holds several, so that it is not clear which is meant.
     """
     folder = Path(folder)
     if not done(folder / "summary.json"):
-        raise FileNotFoundError(f"{folder} holds no finished evaluation (no summary.json)")
+        inside = sorted(p.parent for p in folder.glob("*/summary.json") if done(p))
+        if not inside:
+            raise FileNotFoundError(f"{folder} holds no finished evaluation (no summary.json)")
+        if len(inside) > 1:
+            names = ", ".join(p.name for p in inside)
+            raise ValueError(f"{folder} holds several evaluations, name one: {names}")
+        folder = inside[0]
     record = read_json(folder / "summary.json")
     rows = read_table(folder / "problems.parquet").to_pylist()
     return Run(record["hash"], record["config"]["model"], samples_of(rows), rows)

@@ -70,7 +70,8 @@ def entropy(sizes: Sequence[int]) -> float | None:
     total = sum(sizes)
     if total == 0:
         return None
-    return math.log(total) - sum(m * math.log(m) for m in sizes if m) / total
+    # Each term is >= 0 and that of a single class exactly 0.
+    return sum(m * math.log(total / m) for m in sizes if m) / total
 
 
 def ngrams(text: str, order: int = 3) -> Counter[tuple[str, ...]]:

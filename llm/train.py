@@ -186,6 +186,8 @@ def trainer(config: Training, folder: Path, callbacks: Sequence[Any] = ()) -> An
     from transformers import PrinterCallback
 
     made.remove_callback(PrinterCallback)  # progress is ours to show; the log is kept in full
+    if made_here:  # TRL's model card would link to a base model "None" on a hub
+        made.create_model_card = lambda *_, **__: None
     return made
 
 
@@ -299,8 +301,12 @@ def progress_callback(report: Progress) -> Any:
 
 def quiet() -> None:
     """Silence the bars and notices of the libraries; errors and our own progress stay."""
+    import warnings
+
     import transformers
 
+    # TRL asks transformers for a name that it has renamed; nobody who trains can mend that.
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     import datasets

@@ -41,6 +41,17 @@ def test_evaluate_twice_and_compare(
         assert read_table(shard).num_rows == 30
     assert main(["evaluate", "--compare", *folders, "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
+    assert "distinct_correct " in out
+    assert "\u2026" not in out, "no name is cut"
+    # The folder above serves where it holds one evaluation.
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "it").symlink_to(folders[0])
+    words = ["evaluate", "--compare", str(tmp_path / "one"), folders[1], "--out", str(tmp_path)]
+    assert main(words) == 0
+    assert capsys.readouterr().out == out
+    (tmp_path / "one" / "other").symlink_to(folders[1])
+    assert main(words) == 2
+    assert "holds several evaluations, name one: it, other" in capsys.readouterr().err
     assert "pass@6" in out
     path = Path(out.splitlines()[-1].removeprefix("results in "))
     comparison = read_json(path)["comparison"]
