@@ -78,6 +78,7 @@ def _random(claim: ChainRule, budget: Budget) -> Outcome:
         kl_binary,
         kl_decomposition,
         log1mexp,
+        logsumexp,
         relative_entropy,
     )
     from diffsmooth.theory.verify import random
@@ -123,6 +124,7 @@ def _random(claim: ChainRule, budget: Budget) -> Outcome:
                 # log(1 - e^-x) with x = e^-depth, and with x = depth: both ends keep their digits.
                 (log1mexp(-np.exp(-30 - depth)), -30 - depth),
                 (np.exp(30) * log1mexp(-30.0), -1 - np.exp(-30) / 2),
+                (np.exp(logsumexp(np.zeros(0))), 0.0),  # over no trajectory
             ]
         )
         return -error, tab.rounding(size, base.spread + depth + 30)
