@@ -15,7 +15,8 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -227,11 +228,12 @@ def fit(
     extra = list(callbacks)
     if progress is not None:
         extra.append(progress_callback(progress))
-    if config.model.small is not None:
-        base_model(config, progress)
-    run = _ready(config, folder, extra)
-    checkpoint = None if again else latest_checkpoint(folder)
-    run.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    with one_thread(config):
+        if config.model.small is not None:
+            base_model(config, progress)
+        run = _ready(config, folder, extra)
+        checkpoint = None if again else latest_checkpoint(folder)
+        run.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     run.save_model(str(folder / "final"))
     if run.accelerator.is_main_process:
         if run.processing_class is not None:
@@ -243,6 +245,24 @@ def fit(
         )
         link(folder, config.name)
     return folder
+
+
+@contextmanager
+def one_thread(config: Training) -> Iterator[None]:
+    """A model made here, on CPU: one thread of torch.
+
+    Sums over several threads end in other bits, so that the result would hang on the machine's
+    cores, and for 0.1 M parameters they cost more than they save.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    if config.model.small is not None and config.hardware.device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _ready(config: Training, folder: Path, callbacks: Sequence[Any]) -> Any:

@@ -252,3 +252,22 @@ def test_a_model_that_is_not_there_is_one_line(
     assert main(["train", str(path)]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "no folder 'owner/none' here, and as a hub name: no such repository or no net" in error
+
+
+def test_the_number_of_threads_changes_no_weight_of_a_small_model(tmp_path: Path) -> None:
+    import torch
+
+    from diffsmooth.llm.train import fit
+
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            config = load(tiny(tmp_path, f"threads-{threads}", steps=4))
+            fit(config)
+            assert torch.get_num_threads() == threads
+            found.append(_weights(config))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0][k], found[1][k]) for k in found[0])
