@@ -132,7 +132,7 @@ def boundaries(table: pa.Table, shares: pa.Table, path: Path) -> Path:
     data = columns(table)
     overall = {r["question"]: r for r in shares.to_pylist() if r["scope"] == "all"}
     regimes = list(dict.fromkeys(data["regime"]))
-    with canvas(path, 2, 2, (4.6, 3.5)) as (figure, grid):
+    with canvas(path, 2, 2, (4.1, 3.1)) as (figure, grid):
         for ax, (question, x_label, y_label, title) in zip(grid.reshape(-1), _PANELS, strict=True):
             for index, name in enumerate(regimes):
                 rows = (data["question"] == question) & (data["regime"] == name)
@@ -145,8 +145,8 @@ def boundaries(table: pa.Table, shares: pa.Table, path: Path) -> Path:
                         look["marker"],
                         color=look["color"],
                         mfc=look["color"] if agrees else "none",
-                        ms=4,
-                        mew=0.8,
+                        ms=2.6,
+                        mew=0.7,
                     )
             ax.axvline(0, color="black", lw=1.2)
             ax.axhline(0, color="black", lw=1.2, ls="--")
@@ -154,12 +154,12 @@ def boundaries(table: pa.Table, shares: pa.Table, path: Path) -> Path:
             share = overall.get(question)
             said = f"agree {share['share']:.0%} of {share['asked']}; " if share else "not asked"
             worth = (
-                f"always the commonest {share['commonest']:.0%}; "
+                f"commonest {share['commonest']:.0%}; "
                 rf"$\kappa$ {number(share['kappa'])}"
                 if share
                 else ""
             )
-            ax.set_title(f"{title}\n{said}{worth}", fontsize=9)
+            ax.set_title(f"{title}\n{said}{worth}", fontsize=8)
         handles = [_point(style(i)) for i in range(len(regimes))]
         grey = {"color": "0.4", "marker": "o"}
         handles += [_point(grey), _point(grey, filled=False)]
@@ -170,7 +170,7 @@ def boundaries(table: pa.Table, shares: pa.Table, path: Path) -> Path:
 
 def number(x: float) -> str:
     """Two digits, or "undefined"."""
-    return f"{x:.2f}" if np.isfinite(x) else "undefined"
+    return f"{round(x, 2) + 0.0:.2f}" if np.isfinite(x) else "undefined"
 
 
 def _point(look: Mapping[str, Any], *, filled: bool = True) -> Any:
