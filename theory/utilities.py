@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from math import comb
 from typing import Any
@@ -64,8 +65,13 @@ def coefficients(rule: RewardOnly, group_size: int, *, exact: bool = False) -> l
     """
     if whole("group_size", group_size) < 1:
         raise ValueError(f"group_size: must be >= 1, got {group_size}")
+    return list(_coefficients(rule, group_size, exact))
+
+
+@lru_cache(maxsize=1024)  # a rule runs on G + 1 groups: u, u' and u'' ask for the same ones
+def _coefficients(rule: RewardOnly, group_size: int, exact: bool) -> tuple[Any, ...]:
     pairs = [rule.two_values(k, group_size, exact=exact) for k in range(group_size + 1)]
-    return [pairs[m + 1][0] - pairs[m][1] for m in range(group_size)]
+    return tuple(pairs[m + 1][0] - pairs[m][1] for m in range(group_size))
 
 
 def utility_derivative(rule: RewardOnly, c: Any, group_size: int) -> Any:
