@@ -10,7 +10,7 @@ import pytest
 from diffsmooth.sim import sweep
 from diffsmooth.sim.cells import Cell
 
-ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
+ray = pytest.importorskip("ray", reason="needs the extra 'ray'; make test-verl has it")
 
 pytestmark = [
     pytest.mark.slow,
