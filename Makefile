@@ -70,7 +70,8 @@ $(VERL_STAMP): pyproject.toml constraints/verl.txt
 
 # Ray comes with verl: the sweep on a cluster is tested here too.
 test-verl: $(VERL_STAMP)
-	RAY_AUTH_MODE=disabled $(VERL)/bin/pytest -q tests/llm/verl tests/sim/test_ray.py -W default --durations=3
+	RAY_AUTH_MODE=disabled $(VERL)/bin/pytest -q tests/llm/verl -W default --durations=3
+	RAY_AUTH_MODE=disabled $(VERL)/bin/pytest -q tests/sim/test_ray.py -W default
 
 # The oldest TRL that the engine supports, over the packages of .venv.
 OLDEST := .venv-trl-oldest
