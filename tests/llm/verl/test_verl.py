@@ -26,9 +26,8 @@ PROMPTS, SIZE = 3, 8
 SINGLE = 2e-5
 
 
-@pytest.fixture(scope="module")
-def worker() -> Iterator[Any]:
-    """A worker of a real local Ray, which loads the module by verl's own environment variable."""
+def start_ray() -> None:
+    """A local Ray whose workers load the engine by verl's own environment variable."""
     os.environ["RAY_AUTH_MODE"] = "disabled"
     variables = {
         "VERL_USE_EXTERNAL_MODULES": "diffsmooth.llm.engines.verl",
@@ -42,6 +41,12 @@ def worker() -> Iterator[Any]:
         object_store_memory=200 * 1024 * 1024,
         runtime_env={"env_vars": variables},
     )
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Any]:
+    """A worker of a real local Ray, which loads the module by verl's own environment variable."""
+    start_ray()
     yield Trainer.options(num_cpus=0.5).remote()
     ray.shutdown()
 

@@ -7,7 +7,6 @@ plain torch with advantages, loss and update written out.
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,16 @@ import torch
 from diffsmooth.llm.small import SmallModel, build, save
 from diffsmooth.theory.rules import Smoothed, rule
 from tests.llm.verl import cpu_actor
-from tests.llm.verl.test_verl import PROMPTS, SIZE, Trainer, answers, in_numpy, run, verls_grpo
+from tests.llm.verl.test_verl import (
+    PROMPTS,
+    SIZE,
+    Trainer,
+    answers,
+    in_numpy,
+    run,
+    start_ray,
+    verls_grpo,
+)
 
 RATE = 0.5
 SHAPE = SmallModel(hidden=16, layers=1, heads=2, intermediate=24, positions=32, seed=3)
@@ -37,19 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def workers(folder: Path) -> Iterator[tuple[Any, Any]]:
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    variables = {
-        "VERL_USE_EXTERNAL_MODULES": "diffsmooth.llm.engines.verl",
-        "RAY_AUTH_MODE": "disabled",
-        "OMP_NUM_THREADS": "1",
-    }
-    ray.init(
-        num_cpus=16,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=200 * 1024 * 1024,
-        runtime_env={"env_vars": variables},
-    )
+    start_ray()
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
