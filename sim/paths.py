@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from diffsmooth.sim import randomness
-from diffsmooth.sim.dynamics import compiled, exact, natural
+from diffsmooth.sim.dynamics import compiled, exact, kernels, natural
 from diffsmooth.sim.dynamics.device import exact_steps_on
 from diffsmooth.sim.dynamics.draws import Randomness
 from diffsmooth.sim.dynamics.expected import NoClosedFormError
@@ -155,7 +155,7 @@ class Laboratory:
         """Exact steps by the compiled kernel, where it can; says whether it could."""
         e, t = self.environment, self.training
         simple = isinstance(e.model, Tabular) and e.train.all() and np.isfinite(e.base).all()
-        if simple and (self.device is not None or compiled.available()):
+        if simple and (self.device is not None or kernels.available()):
             try:
                 for rule in rules:
                     compiled.linear(rule, t.group_size)

@@ -1,4 +1,4 @@
-"""Numba kernels; reached through compiled.py only, which says what they compute."""
+"""Numba kernels; compiled.py and models.py call them and say what they compute."""
 
 # ruff: noqa: PLR0917, PLW3301  (compiled: flat arguments, pairwise reductions)
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,no-untyped-call"
@@ -170,7 +170,7 @@ def steps(theta, reward, coefficients, right, wrong, centred, group, rate, count
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def draw_rows(probabilities, local, policy, uniforms, noise, verified, position, mask, out):
+def draw_rows(probabilities, local, policy, uniforms, noise, verified, position, mask, single, out):
     answers, accepted, old, where = out
     copies, policies, size = probabilities.shape
     table, length = local.shape[2], position.shape[1]
@@ -193,7 +193,27 @@ def draw_rows(probabilities, local, policy, uniforms, noise, verified, position,
                     answer += cumulated[j] <= u
                 answers[copy, row, g] = answer
                 accepted[copy, row, g] = noise[row, g] < verified[mine, answer]
+                if single:
+                    where[copy, row, g, 0] = first + answer
+                    old[copy, row, g, 0] = local[copy, mine, answer]
+                    continue
                 for t in range(length):
                     at = position[answer, t]
                     where[copy, row, g, t] = first + at
                     old[copy, row, g, t] = local[copy, mine, at] if mask[answer, t] else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def below_top(x, out):
+    for row in range(x.shape[0]):
+        top = _max(x[row])
+        for j in range(x.shape[1]):
+            out[row, j] = x[row, j] - top
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def normalise(log_probs, law, total, log_total):
+    for row in range(law.shape[0]):
+        for j in range(law.shape[1]):
+            log_probs[row, j] -= log_total[row]
+            law[row, j] /= total[row]

@@ -9,16 +9,15 @@ vectorises and rounds alike everywhere: at most 2 units in the last place for ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from diffsmooth.sim.dynamics import kernels
 from diffsmooth.sim.dynamics.expected import (
     NoClosedFormError,
     bernstein_coefficients,
@@ -32,12 +31,6 @@ from diffsmooth.theory.rules import (
     Rule,
     Smoothed,
 )
-
-
-@lru_cache(maxsize=1)
-def available() -> bool:
-    """Is numba installed?"""
-    return find_spec("numba") is not None
 
 
 @dataclass(frozen=True)
@@ -112,7 +105,7 @@ def exact_steps(
         raise ValueError("logits: must be finite (the kernel knows no padding)")
     if not logits.flags.c_contiguous or logits.dtype != np.float64:
         raise ValueError("logits: must be a contiguous float64 array, it is changed in place")
-    kernel = _kernels()["steps"]
+    steps = kernels.kernel("steps")
     reward = np.ascontiguousarray(verified, dtype=np.float64)
     for copy, (rule, rate) in enumerate(zip(rules, rates, strict=True)):
         form = linear(rule, group_size)
@@ -126,7 +119,7 @@ def exact_steps(
             numbers: tuple[Any, ...] = numbers,
         ) -> None:
             mine = reward if len(reward) == 1 else reward[rows]
-            kernel(policies[rows], mine, coefficients, *numbers)
+            steps(policies[rows], mine, coefficients, *numbers)
 
         edges = np.linspace(0, logits.shape[1], threads + 1).astype(int)
         pieces = [slice(a, b) for a, b in pairwise(edges)]
@@ -160,7 +153,7 @@ def draw_rows(
     accepted = np.empty(shape, dtype=np.bool_)
     old = np.empty((*shape, length))
     where = np.empty((*shape, length), dtype=np.int64)
-    _kernels()["draw_rows"](
+    kernels.kernel("draw_rows")(
         np.ascontiguousarray(probabilities).reshape(copies, -1, size),
         np.ascontiguousarray(local).reshape(copies, verified.size // size, -1),
         policy.reshape(-1),
@@ -169,6 +162,8 @@ def draw_rows(
         verified.reshape(-1, size),
         position,
         mask,
+        # One token an answer, all there: the token's place is the answer's id.
+        length == 1 and mask.all() and np.array_equal(position[:, 0], np.arange(size)),
         (answers, accepted, old, where),
     )
     whole = (copies, *uniforms.shape)
@@ -179,12 +174,3 @@ def draw_rows(
         old.reshape(tokens),
         where.reshape(tokens),
     )
-
-
-@lru_cache(maxsize=1)
-def _kernels() -> dict[str, Callable[..., Any]]:
-    try:
-        from diffsmooth.sim.dynamics import _numba
-    except ModuleNotFoundError as error:
-        raise ImportError("compiled kernels need: pip install 'diffsmooth[fast]'") from error
-    return {"steps": _numba.steps, "draw_rows": _numba.draw_rows}

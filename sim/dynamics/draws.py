@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from diffsmooth.sim.dynamics import compiled
+from diffsmooth.sim.dynamics import compiled, kernels
 from diffsmooth.sim.dynamics.models import Bool, Float, Int, Model
 from diffsmooth.sim.environment import Environment
 
@@ -106,7 +106,7 @@ class Sampler:
 
         local (L, S, P, n, V); probabilities (L, S, P, K) of whole answers.
         """
-        drawn = self._compiled if compiled.available() else self._plain
+        drawn = self._compiled if kernels.available() else self._plain
         uniforms, noise = randomness.draws[:, step], randomness.noise[:, step]
         return Rows(
             self.environment.model,

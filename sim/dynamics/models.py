@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsmooth.sim.dynamics import kernels
+
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -37,11 +39,20 @@ def _over_last(f: np.ufunc, x: Float) -> Float:
 
 def softmax(logits: Float) -> tuple[Float, Float]:
     """(log-probs, probabilities) over the last axis; -inf logits (padding) get -inf and 0."""
-    log_probs = logits - _over_last(np.maximum, logits)
+    if not kernels.available():
+        log_probs = logits - _over_last(np.maximum, logits)
+        law = np.exp(log_probs)
+        total = _over_last(np.add, law)
+        log_probs -= np.log(total)
+        law /= total
+        return log_probs, law
+    # The same operations, bit for bit: NumPy's exponential and sum, kernels for the rest.
+    log_probs = np.empty(logits.shape)
+    rows = log_probs.reshape(-1, logits.shape[-1])
+    kernels.kernel("below_top")(logits.reshape(rows.shape), rows)
     law = np.exp(log_probs)
     total = _over_last(np.add, law)
-    log_probs -= np.log(total)
-    law /= total
+    kernels.kernel("normalise")(rows, law.reshape(rows.shape), total.ravel(), np.log(total).ravel())
     return log_probs, law
 
 

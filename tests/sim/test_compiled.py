@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffsmooth.sim.dynamics import compiled, exact
+from diffsmooth.sim.dynamics import compiled, exact, kernels
 from diffsmooth.sim.dynamics.device import exact_steps_on
 from diffsmooth.sim.dynamics.draws import Randomness, Sampler
 from diffsmooth.sim.dynamics.expected import NoClosedFormError
@@ -16,7 +16,7 @@ from diffsmooth.sim.regimes import Training, regime
 from diffsmooth.sim.regimes.bandit import Bandit
 from diffsmooth.theory.rules import rule
 
-pytestmark = pytest.mark.skipif(not compiled.available(), reason="needs the extra 'fast' (numba)")
+pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs the extra 'fast' (numba)")
 
 RULES = {
     "vanilla": rule("vanilla"),
@@ -102,7 +102,7 @@ def test_groups_are_the_same_bits(where, monkeypatch):
     blank.draws[0, 1, 0, 0] = 0.0
     sampler = Sampler(e, 2, 8)
     fused = sampler(local, answers, blank, 1)
-    monkeypatch.setattr(compiled, "available", lambda: False)
+    monkeypatch.setattr(kernels, "available", lambda: False)
     plain = sampler(local, answers, blank, 1)
     for name in ("answers", "accepted", "old", "where"):
         got, expected = getattr(fused, name), getattr(plain, name)
@@ -112,7 +112,7 @@ def test_groups_are_the_same_bits(where, monkeypatch):
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_what_has_no_probability_is_never_drawn(fused, monkeypatch):
-    monkeypatch.setattr(compiled, "available", lambda: fused)
+    monkeypatch.setattr(kernels, "available", lambda: fused)
     with np.errstate(divide="ignore"):
         base = np.log(np.array([[[0.5, 0.0, 0.5]]]))
     correct = np.array([[[True, False, False]]])
@@ -132,6 +132,22 @@ def test_what_has_no_probability_is_never_drawn(fused, monkeypatch):
         base[None][:, :, :, None], np.exp(base)[None], Randomness(edges, edges, edges), 0
     )
     np.testing.assert_array_equal(rows.answers[0, 0, 0], [0, 2, 2, 0])
+
+
+@pytest.mark.parametrize("size", [1, 2, 6, 8, 9, 12, 97])
+def test_softmax_gives_the_same_bytes_with_and_without(size, monkeypatch):
+    logits = np.random.default_rng(size).normal(scale=20.0, size=(2, 3, 4, 1, size))
+    logits[0, 0, 0, 0, 1:] = -np.inf
+    fused = softmax(logits)
+    monkeypatch.setattr(kernels, "available", lambda: False)
+    for got, expected in zip(fused, softmax(logits), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    # Rows that do not lie one after the other.
+    turned = np.moveaxis(logits, 0, -1)
+    plain = softmax(turned)
+    monkeypatch.setattr(kernels, "available", lambda: True)
+    for got, expected in zip(softmax(turned), plain, strict=True):
+        np.testing.assert_array_equal(got, expected)
 
 
 def test_what_it_cannot_do_is_refused():
