@@ -1,13 +1,15 @@
 """One cell of the map: a regime with all remedies, and what is kept of it.
 
 Three tables a cell: ``runs`` (one row per heuristic, strength and seed: where it ended, and where
-it was at matched pass@1 and at matched KL), ``frontier`` (the path, mean over seeds) and
-``theory`` (what the theorems say of the cell's base policies, seed by seed).
+it was at matched pass@1 and at matched KL), ``frontier`` (the path: means over seeds, with 95 %
+intervals of the regime's measure and of H(q)) and ``theory`` (what the theorems say of the cell's
+base policies, seed by seed).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +17,11 @@ import numpy as np
 from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.heuristics import HEURISTICS, heuristic
 from diffsmooth.sim.matching import at_level, level
-from diffsmooth.sim.measures import collapse_time
+from diffsmooth.sim.measures import KS, collapse_time
 from diffsmooth.sim.paths import Dynamics, Laboratory, Paths
 from diffsmooth.sim.predictions import predictions
 from diffsmooth.sim.regimes import regime
+from diffsmooth.sim.statistics import mean_intervals
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +45,9 @@ FINAL = (
 MATCHED = ("pass@1", "test_pass@16", "test_pass@256", "class_entropy", "distinct@16", "kl")
 #: Presets of the smoothing rule that differ by their reduction only.
 _ONE_TOKEN = ("token", "spread", "mean")
-FRONTIER = (*FINAL, "test_pass@4", "test_pass@64")
+FRONTIER = tuple(
+    dict.fromkeys((*(f"{where}pass@{k}" for where in ("", "test_") for k in KS), *FINAL))
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class Cell:
     seeds: int = 32
     dynamics: Dynamics = "sampled"
     device: str | None = None
+    #: Part of the key of the tables: raised when they change, so that old ones are not resumed.
+    tables: int = field(default=2, init=False)
 
     def __post_init__(self) -> None:
         regime(self.regime)
@@ -75,6 +82,7 @@ def run_cell(cell: Cell) -> dict[str, pa.Table]:
     )
     reference = laboratory.run(REFERENCE)
     goals = {key: level(reference, REFERENCE_STRENGTH, key) for key in ("pass@1", "kl")}
+    bands = dict.fromkeys((regime(cell.regime).primary, "class_entropy"))
     runs, frontier = [], []
     done = {REFERENCE: reference}
     for name in cell.heuristics:
@@ -83,7 +91,7 @@ def run_cell(cell: Cell) -> dict[str, pa.Table]:
             done[same] = laboratory.run(same)
         paths = replace(done[same], heuristic=name)
         runs.append(_runs(paths, goals))
-        frontier.append(_frontier(paths))
+        frontier.append(_frontier(paths, bands))
     return {
         "runs": pa.concat_tables(runs),
         "frontier": pa.concat_tables(frontier),
@@ -128,7 +136,7 @@ def _runs(paths: Paths, goals: dict[str, Float]) -> pa.Table:
     return pa.table(columns)
 
 
-def _frontier(paths: Paths) -> pa.Table:
+def _frontier(paths: Paths, bands: Iterable[str]) -> pa.Table:
     import pyarrow as pa
 
     steps, strengths = len(paths.steps), len(paths.strengths)
@@ -137,6 +145,13 @@ def _frontier(paths: Paths) -> pa.Table:
         "strength": np.tile(np.array(paths.strengths, dtype=np.float64), steps),
         "step": np.repeat(paths.steps, strengths),
     }
+
+    def put(name: str, value: Float) -> None:
+        columns[name] = value.astype(np.float32).reshape(-1)
+
     for key in FRONTIER:
-        columns[key] = paths.measures[key].mean(axis=2).astype(np.float32).reshape(-1)
+        put(key, paths.measures[key].mean(axis=2))
+    for key in bands:
+        for end, value in zip(("low", "high"), mean_intervals(paths.measures[key]), strict=True):
+            put(f"{key}:{end}", value)
     return pa.table(columns)

@@ -5,7 +5,7 @@ Nothing is told by colour alone: lines differ by dashes and markers, boxes carry
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from diffsmooth.sim.cells import REFERENCE
 from diffsmooth.sim.figures import canvas, columns, style
+from diffsmooth.sim.measures import KS
 from diffsmooth.sim.statistics import paired_difference
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from diffsmooth.sim.dynamics.models import Float
 
-_TEST_KS, _TRAIN_KS = (1, 4, 16, 64, 256), (1, 16)
 #: Measures in words, for axes.
 WORDS = {
     "test_pass@16": "pass@16, test prompts",
@@ -51,47 +51,51 @@ def frontier(
     """Correctness against the primary measure along training; pass@k on test and on train.
 
     ``chosen``: heuristic -> strength, at most eight so that each keeps a look of its own.  Lines
-    are means over seeds; an open circle is the base policy, where every line starts.
+    are means over seeds and bars their 95 % intervals, unpaired; an open circle is the base
+    policy, where every line starts.
     """
     data = columns(table)
     with canvas(path, 2, 2, (4.4, 3.3)) as (figure, grid):
         paths, distance, test, train = grid.reshape(-1)
         for index, (name, strength) in enumerate(chosen.items()):
             rows = (data["heuristic"] == name) & np.isclose(data["strength"], strength)
-            look = {**style(index), "markevery": (1 + index % 4, 4)}
+            # Each remedy has its markers and bars at places of its own.
+            at = (1 + index % 4, 4)
+            look = {**style(index), "markevery": at, "errorevery": at, "elinewidth": 0.8}
             label = f"{name} ({strength:g})"
-            paths.plot(data["pass@1"][rows], data[primary][rows], **look, label=label)
-            distance.plot(data["kl"][rows], data["class_entropy"][rows], **look)
+            for ax, x, y in ((paths, "pass@1", primary), (distance, "kl", "class_entropy")):
+                middle = data[y][rows]
+                reach = [middle - data[f"{y}:low"][rows], data[f"{y}:high"][rows] - middle]
+                ax.errorbar(data[x][rows], middle, np.maximum(reach, 0.0), **look, label=label)
             last = int(np.flatnonzero(rows)[-1])
-            _pass_at_k(test, data, last, "test_pass@", _TEST_KS, **style(index))
-            _pass_at_k(train, data, last, "pass@", _TRAIN_KS, **style(index))
+            _pass_at_k(test, data, last, "test_pass@", **style(index))
+            _pass_at_k(train, data, last, "pass@", **style(index))
         first = int(np.flatnonzero(data["step"] == 0)[0])
         base: dict[str, Any] = {"color": "0.6", "lw": 4, "zorder": 1, "label": "base policy"}
-        _pass_at_k(test, data, first, "test_pass@", _TEST_KS, **base)
-        _pass_at_k(train, data, first, "pass@", _TRAIN_KS, **base)
+        _pass_at_k(test, data, first, "test_pass@", **base)
+        _pass_at_k(train, data, first, "pass@", **base)
         start: dict[str, Any] = {"mfc": "white", "mec": "black", "ms": 7, "zorder": 5}
         paths.plot(data["pass@1"][first], data[primary][first], "o", **start)
         distance.plot(data["kl"][first], data["class_entropy"][first], "o", **start)
         paths.set(xlabel="pass@1, train prompts", ylabel=WORDS[primary], title="frontier")
         distance.set(xlabel="KL to the base policy [nats]", ylabel=WORDS["class_entropy"])
         distance.set_title("diversity against distance")
-        for ax, ks, where in ((test, _TEST_KS, "test"), (train, _TRAIN_KS, "train")):
+        for ax, where in ((test, "test"), (train, "train")):
             ax.set_xscale("log", base=2)
-            ax.set_xticks(ks, [str(k) for k in ks])
+            ax.set_xticks(KS, [str(k) for k in KS])
             ax.set(xlabel="draws k", ylabel=f"pass@k, {where} prompts", ylim=(0, 1.03))
             ax.set_title(f"{where} prompts, after training")
-        figure.suptitle(f"{title} (strength in brackets; open circle: base policy)", fontsize=10)
+        said = "strength in brackets; bars: 95 % interval of the mean; open circle: base policy"
+        figure.suptitle(f"{title} ({said})", fontsize=10)
         handles, names = paths.get_legend_handles_labels()
         more, label = train.get_legend_handles_labels()
         figure.legend([*handles, *more], [*names, *label], loc="outside lower center", ncols=4)
     return path
 
 
-def _pass_at_k(
-    ax: Axes, data: Mapping[str, Any], row: int, prefix: str, ks: Sequence[int], **look: Any
-) -> None:
+def _pass_at_k(ax: Axes, data: Mapping[str, Any], row: int, prefix: str, **look: Any) -> None:
     """pass@k of one row of the table."""
-    ax.plot(ks, [data[f"{prefix}{k}"][row] for k in ks], **look)
+    ax.plot(KS, [data[f"{prefix}{k}"][row] for k in KS], **look)
 
 
 #: Question, x, y and title of each panel of :func:`boundaries`.

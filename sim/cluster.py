@@ -21,9 +21,8 @@ def run_on_ray(cells: Sequence[Cell], out: Path) -> Iterator[None]:
         import ray
     except ModuleNotFoundError as error:
         raise ImportError("--engine ray needs: pip install 'diffsmooth[ray]'") from error
-    from diffsmooth import records
     from diffsmooth.sim.cells import run_cell
-    from diffsmooth.sim.sweep import TABLES, path
+    from diffsmooth.sim.sweep import write
 
     started = not ray.is_initialized()
     if started:
@@ -34,11 +33,7 @@ def run_on_ray(cells: Sequence[Cell], out: Path) -> Iterator[None]:
         while waiting:
             ready, _ = ray.wait(list(waiting), num_returns=1)
             cell = waiting.pop(ready[0])
-            tables = ray.get(ready[0])
-            side = path(out, cell, "sidecar").with_suffix(".json")
-            records.write_json(side, records.sidecar(cell, 0))
-            for name in TABLES:
-                records.write_table(path(out, cell, name), tables[name])
+            write(out, cell, ray.get(ready[0]))
             yield
     finally:
         if started:

@@ -53,11 +53,31 @@ def paired_difference(
     return Interval(float(difference.mean()), float(low), float(high))
 
 
+def mean_intervals(values: Float, *, resamples: int = 1000, seed: int = 0) -> tuple[Float, Float]:
+    """(low, high), each (...,): 95 % percentile bootstrap intervals of the mean of (..., S).
+
+    Raises ValueError on fewer than two seeds S, or NaN.
+    """
+    size = values.shape[-1]
+    if size < 2 or np.isnan(values).any():
+        raise ValueError(f"values: need at least two seeds and no NaN, got {size} seeds")
+    means = values.reshape(-1, size) @ _shares(size, resamples, seed)
+    low, high = np.quantile(means, (0.025, 0.975), axis=1)
+    return low.reshape(values.shape[:-1]), high.reshape(values.shape[:-1])
+
+
 @lru_cache(maxsize=64)
 def _resampled(size: int, resamples: int, seed: int) -> Int:
     """(resamples, size) indices: one table for all comparisons of that many seeds."""
     rng = np.random.Generator(np.random.Philox(seed))
     return rng.integers(size, size=(resamples, size))
+
+
+@lru_cache(maxsize=64)
+def _shares(size: int, resamples: int, seed: int) -> Float:
+    """(size, resamples): the weight of each seed in each resample."""
+    chosen = _resampled(size, resamples, seed)
+    return np.stack([(chosen == i).mean(axis=1) for i in range(size)])
 
 
 def interquartile_mean(values: Float) -> float:

@@ -4,13 +4,16 @@ processes, with the same bytes."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from diffsmooth import records
 from diffsmooth.sim.cells import Cell, run_cell
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Engine = Literal["local", "ray"]
 TABLES = ("frontier", "theory", "runs")  # ``runs`` is written last: its presence means done
@@ -28,10 +31,13 @@ def finished(out: Path, cell: Cell) -> bool:
 
 
 def compute(out: Path, cell: Cell) -> None:
-    """Run one cell and write its tables and its sidecar, unless it is there."""
-    if finished(out, cell):
-        return
-    tables = run_cell(cell)
+    """Run one cell and write what it gives, unless it is there."""
+    if not finished(out, cell):
+        write(out, cell, run_cell(cell))
+
+
+def write(out: Path, cell: Cell, tables: Mapping[str, pa.Table]) -> None:
+    """Write the tables of a cell and its sidecar."""
     records.write_json(path(out, cell, "sidecar").with_suffix(".json"), records.sidecar(cell, 0))
     for name in TABLES:
         records.write_table(path(out, cell, name), tables[name])

@@ -13,6 +13,7 @@ from diffsmooth.sim.regimes.bandit import Bandit
 from diffsmooth.sim.regimes.multiplicity import Multiplicity
 from diffsmooth.sim.statistics import (
     interquartile_mean,
+    mean_intervals,
     paired_difference,
     probability_of_improvement,
     wilson,
@@ -106,7 +107,20 @@ def test_wilson_stays_inside():
     assert wilson(5, 10).low == pytest.approx(0.2366, abs=1e-4)
 
 
+def test_intervals_along_a_path_are_those_of_each_point():
+    values = np.random.default_rng(3).normal(size=(4, 2, 16))
+    low, high = mean_intervals(values, resamples=500)
+    for t, strength in np.ndindex(4, 2):
+        alone = paired_difference(values[t, strength], np.zeros(16), resamples=500)
+        np.testing.assert_allclose((low[t, strength], high[t, strength]), (alone.low, alone.high))
+    np.testing.assert_allclose(mean_intervals(np.full((3, 5), 0.25)), 0.25)
+
+
 def test_statistics_refuse_what_they_cannot_answer():
+    with pytest.raises(ValueError, match="two seeds"):
+        mean_intervals(np.zeros((3, 1)))
+    with pytest.raises(ValueError, match="NaN"):
+        mean_intervals(np.array([[0.0, np.nan]]))
     with pytest.raises(ValueError, match="NaN"):
         paired_difference(np.array([1.0, np.nan]), np.array([0.0, 0.0]))
     with pytest.raises(ValueError, match="two seeds"):

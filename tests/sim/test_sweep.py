@@ -15,6 +15,7 @@ from diffsmooth.sim.atlas import load, standings
 from diffsmooth.sim.cells import Cell, run_cell
 from diffsmooth.sim.findings import write_findings
 from diffsmooth.sim.heuristics import HEURISTICS
+from diffsmooth.sim.measures import KS
 from diffsmooth.sim.paths import Laboratory
 from diffsmooth.sim.regimes import REGIMES, Training, regime
 
@@ -32,6 +33,28 @@ def serial(tmp_path_factory):
 def digest(out: Path) -> dict[str, str]:
     files = sorted((out / "cells").iterdir())
     return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def test_what_is_kept_of_a_path(serial):
+    cell = CELLS[1]
+    paths, runs = load(serial, cell, "frontier"), load(serial, cell, "runs")
+    for key in (regime(cell.regime).primary, "class_entropy"):
+        assert np.all(paths[f"{key}:low"] <= paths[key])
+        assert np.all(paths[key] <= paths[f"{key}:high"])
+    last = paths["step"] == paths["step"].max()
+    for key in ("pass@16", "test_pass@256", "entropy"):
+        seeds = runs[f"final:{key}"].reshape(-1, cell.seeds)
+        np.testing.assert_allclose(paths[key][last], seeds.mean(axis=1), rtol=1e-5)
+    for where in ("", "test_"):
+        curve = np.stack([paths[f"{where}pass@{k}"] for k in KS])
+        assert np.all(np.diff(curve, axis=0) >= 0)
+
+
+def test_tables_of_another_format_are_not_resumed(serial):
+    other = Cell("maze/0", FEW, 4)
+    assert sweep.finished(serial, other)
+    object.__setattr__(other, "tables", other.tables + 1)
+    assert not sweep.finished(serial, other)
 
 
 def test_parallel_equals_serial(serial, tmp_path):
