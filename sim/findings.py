@@ -183,7 +183,9 @@ def _parts(rows: Sequence[dict[str, Any]]) -> str:
 def by_remedy(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     """(head, body): by remedy, cells above GRPO, below it, undecided, and not to be compared.
 
-    The last column is the share of held-out seeds that reach the matched level, where compared.
+    Then the share of held-out seeds that reach the matched level, where compared, the median of
+    the tuned strengths, and the cells in which the smallest or the largest that was tried won the
+    tuning: there more might be had beyond the grid.
     """
     cells = len({r["cell"] for r in rows})
     body = []
@@ -195,12 +197,15 @@ def by_remedy(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tup
         undecided, absent = len(mine) - above - below, cells - len(mine)
         reached = float(np.mean([r["reached"] for r in mine]))
         mean = _mean([r["difference"] for r in mine])
-        body.append(
-            (name, mine[0]["part"], above, below, undecided, absent, mean, f"{reached:.0%}")
-        )
+        strengths = np.array([r["strength"] for r in mine])
+        tried = HEURISTICS[name].strengths
+        ends = [int(np.isclose(strengths, end).sum()) for end in (min(tried), max(tried))]
+        tuned = (f"{np.median(strengths):g}", f"{ends[0]} / {ends[1]}")
+        counts = (above, below, undecided, absent)
+        body.append((name, mine[0]["part"], *counts, mean, f"{reached:.0%}", *tuned))
     body.sort(key=lambda row: (row[3] - row[2], row[0]))
     head = ("remedy", "part", "above", "below", "undecided", "not compared", "mean difference")
-    return (*head, "reached"), body
+    return (*head, "reached", "median strength", "tuned to smallest / largest"), body
 
 
 def _below(rows: Sequence[dict[str, Any]]) -> str:

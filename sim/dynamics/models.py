@@ -40,7 +40,8 @@ def _over_last(f: np.ufunc, x: Float) -> Float:
 def softmax(logits: Float) -> tuple[Float, Float]:
     """(log-probs, probabilities) over the last axis; -inf logits (padding) get -inf and 0."""
     if not kernels.available():
-        log_probs = logits - _over_last(np.maximum, logits)
+        # One layout: NumPy sums in the order in which numbers lie.
+        log_probs = np.ascontiguousarray(logits) - _over_last(np.maximum, logits)
         law = np.exp(log_probs)
         total = _over_last(np.add, law)
         log_probs -= np.log(total)
