@@ -216,7 +216,7 @@ def _held(
 def _literal(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> Iterator[Answer]:
     if "literal" not in cell.heuristics or theory["solutions"].mean() < ONE_SOLUTION:
         return
-    strength = HEURISTICS["literal"].strengths[2]
+    strength = HEURISTICS["literal"].strengths[0]  # the smallest: C5 is about the first instant
     plain = _early(runs, REFERENCE, REFERENCE_STRENGTH)
     measured = _early(runs, "literal", strength) - plain
     yield from _signs("", strength * theory["speeds"]["literal"], measured)

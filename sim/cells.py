@@ -62,8 +62,8 @@ class Cell:
     seeds: int = 32
     dynamics: Dynamics = "sampled"
     device: str | None = None
-    #: Part of the key of the tables: raised when they change, so that old ones are not resumed.
-    tables: int = field(default=2, init=False)
+    #: Part of the tables' key: raised when what they hold changes, so that old ones are not resumed.
+    tables: int = field(default=3, init=False)
 
     def __post_init__(self) -> None:
         regime(self.regime)

@@ -200,9 +200,9 @@ def phase(
     """Two parameters of a regime against what was measured and what was predicted.
 
     ``table`` has a row a cell: x, y; bonus (measured pass@1 of bonus less penalty) and
-    bonus_predicted (B9's sign, asked of training); held (early change of H(q) under the strongest
-    centred smoothing) and held_predicted (C5); centred (difference to the reference at matched
-    pass@1), above and below (is it so surely?).  A box is the mean over the other parameters.
+    bonus_predicted (B9's sign, asked of training); held (early change of H(q) under centred
+    smoothing) and held_predicted (C5); centred (difference to the reference at matched pass@1),
+    above and below (is it so surely?).  A box is the mean over the other parameters.
     Solid lines are predicted boundaries, dashed ones measured; boxes where the two disagree in sign
     are hatched; in the last panel a triangle counts the cells surely below GRPO.
     """
