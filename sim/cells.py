@@ -62,7 +62,7 @@ class Cell:
     seeds: int = 32
     dynamics: Dynamics = "sampled"
     device: str | None = None
-    #: Part of the tables' key: raised when what they hold changes, so that old ones are not resumed.
+    #: Part of the tables' key: raised when what they hold changes; older ones are not resumed.
     tables: int = field(default=3, init=False)
 
     def __post_init__(self) -> None:
