@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.special import expit
 
 from diffsmooth.theory.policy import Bool, Float, logsumexp
 
@@ -55,7 +56,12 @@ class Orbit:
         self.top, self.other_top = self.right.max(axis=1), self.wrong.max(axis=1)
         below = self.right - self.top[:, None]
         self.rho, self.rest = np.exp(below), -np.expm1(below)  # 1 - rho: 0 for the winners
-        self.sigma = np.exp(self.wrong - self.other_top[:, None])
+        beside = self.wrong - self.other_top[:, None]
+        self.sigma = np.exp(beside)
+        # 1 - sigma and the odds in logs: at y > 745 nothing else is left of them.
+        with np.errstate(divide="ignore"):
+            self.log_rest = np.log1p(-self.sigma)
+        self.log_odds = beside - self.log_rest
         self.x, self.y = np.zeros(len(log_b)), np.zeros(len(log_b))
 
     def _side(self, log_b: Float, part: bool) -> Float:
@@ -132,11 +138,10 @@ class Orbit:
 
     def _loss(self, y: Float, rows: NDIndex) -> Float:
         """log(1 - sigma + sigma e^y), (..., B, N)."""
-        sigma = self.sigma[rows]
         if np.max(y) < _STEEP:
-            return np.asarray(np.log1p(sigma * np.expm1(y)[..., None]))
-        with np.errstate(divide="ignore"):
-            return np.asarray(np.logaddexp(np.log1p(-sigma), np.log(sigma) + y[..., None]))
+            return np.asarray(np.log1p(self.sigma[rows] * np.expm1(y)[..., None]))
+        beside = self.wrong[rows] - self.other_top[rows, None]
+        return np.asarray(np.logaddexp(self.log_rest[rows], beside + y[..., None]))
 
     def _slope(self, x: Float, y: Float, rows: NDIndex) -> Float:
         """dl/dx; it falls along the orbit."""
@@ -147,8 +152,7 @@ class Orbit:
         return np.asarray(up / self._loss_slope(y, rows))
 
     def _loss_slope(self, y: Float, rows: NDIndex) -> Float:
-        sigma = self.sigma[rows]
-        return np.asarray(np.sum(sigma / (sigma + (1 - sigma) * np.exp(-y)[..., None]), axis=-1))
+        return np.asarray(np.sum(expit(self.log_odds[rows] + y[..., None]), axis=-1))
 
     def _conserve(self, x: Float, x0: Float, y0: Float, rows: NDIndex) -> Float:
         """(..., B) the y at x >= x0 that keeps the sum of logits, from (x0, y0) on the orbit.

@@ -88,6 +88,19 @@ def test_every_reward_only_rule_has_its_own_clock_on_the_orbit(
     assert np.max(np.abs(along.log_probs - slow.log_probs)) <= 1e-9
 
 
+def test_batches_with_different_correct_sets_at_the_longest_times() -> None:
+    """Where incorrect answers fall by more than 745 nats, a row is what it is alone."""
+    masks = np.array([[True, True, True, False], [False, True, True, True]])
+    logits = np.where(masks, -700.0, 0.0)
+    batch = softmax_pg_flow(Policy.from_logits(logits, masks), 1e307).log_probs
+    for row, (start, mask) in enumerate(zip(logits, masks, strict=True)):
+        alone = softmax_pg_flow(Policy.from_logits(start, mask), 1e307).log_probs
+        assert np.max(np.abs(batch[row] - alone)) <= 1e-9
+        fallen = alone - alone.mean() + start.mean() - start
+        assert np.max(np.abs(fallen[mask] - fallen[mask][0])) <= 1e-9  # ties stay ties
+        assert fallen[~mask][0] < -745
+
+
 def test_the_standardised_clock_has_a_closed_form() -> None:
     """G -> inf of GRPO, 1/sqrt(C(1-C)): 2 sinh(z/2) grows by k t / 2."""
     before = tied(-8.0, 3, 2)
