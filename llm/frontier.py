@@ -23,6 +23,7 @@ from diffsmooth import records
 from diffsmooth.llm.configuration import Optimisation, RuleChoice
 from diffsmooth.llm.engines._adaptive import Adaptive
 from diffsmooth.llm.study import Arm, Measurement, Study, results
+from diffsmooth.sim.figures import COLOURS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -239,7 +240,10 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def figure(study: Study, out: Path, path: Path | None = None) -> Path:
-    """Pass@1 against what is kept: GRPO's frontier in grey, three settings of every remedy."""
+    """Pass@1 against what is kept: GRPO's frontier in grey, three settings of every remedy.
+
+    Settings whose pass@1 fell below a quarter of GRPO's are named below the figure, not drawn.
+    """
     import io
 
     import matplotlib as mpl
@@ -255,30 +259,47 @@ def figure(study: Study, out: Path, path: Path | None = None) -> Path:
     ]
     families = [(name, arms) for name, arms in families if arms]
     picture = Figure(figsize=(12.0, 6.0), layout="constrained")
-    colours = mpl.colormaps["tab20"]
     marks = "osD^vP*X<>ph"
+    least = 0.25 * mean["pass@1"][families[0][1], -1].max()
+    outside = [
+        f"{found.arms[a]} ({mean['pass@1'][a, -1]:.2f}, {mean[MEASURES[0]][a, -1]:.2f})"
+        for _, arms in families
+        for a in arms
+        if mean["pass@1"][a, -1] < least
+    ]
     for axis, kept in zip(picture.subplots(1, 2), MEASURES, strict=True):
         paths = families[0][1]
         x, y = mean["pass@1"][paths].ravel(), mean[kept][paths].ravel()
         order = np.argsort(x)
         best = np.maximum.accumulate(y[order][::-1])[::-1]
         axis.step(x[order], best, where="pre", color="0.75", lw=6, label="GRPO's frontier")
-        for i, (name, arms) in enumerate(families):
-            colour = "black" if i == 0 else colours(2 * (i - 1) % 20 + (i > 10))
+        for i, (name, whole) in enumerate(families):
+            arms = [a for a in whole if mean["pass@1"][a, -1] >= least]
+            if not arms:
+                continue
+            colour = COLOURS[i % len(COLOURS)]
             px, py = mean["pass@1"][arms, -1], mean[kept][arms, -1]
             bars = [np.array([rows[found.arms[a]][k] for a in arms]) for k in ("pass@1", kept)]
             spread = [np.abs(b[:, 1:].T - b[:, 0]) for b in bars]
             axis.errorbar(
                 px, py, xerr=spread[0], yerr=spread[1], color=colour, alpha=0.25, lw=0.8, fmt="none"
             )
-            axis.plot(px, py, color=colour, marker=marks[i % len(marks)], ms=6, lw=1.2, label=name)
-            axis.plot(px[-1:], py[-1:], color=colour, marker=marks[i % len(marks)], ms=10)
+            # Twelve marks, filled in the first round of colours and open in the second.
+            look: dict[str, Any] = {"color": colour, "marker": marks[i % len(marks)]}
+            look["mfc"] = colour if i < len(COLOURS) else "white"
+            axis.plot(px, py, ms=6, lw=1.2, label=name, **look)
+            if arms[-1] == whole[-1]:
+                axis.plot(px[-1:], py[-1:], ms=10, **look)
         axis.set_xlabel("pass@1")
         axis.set_ylabel({"distinct": "distinct correct solutions in all samples"}.get(kept, kept))
-    picture.axes[0].legend(fontsize=8, frameon=False)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    handles, names = picture.axes[0].get_legend_handles_labels()
+    picture.legend(handles, names, fontsize=8, frameon=False, loc="outside lower center", ncols=6)
+    note = f"; not drawn (pass@1, {MEASURES[0]}): {', '.join(outside)}" if outside else ""
     picture.suptitle(
         f"step {found.steps[-1]}, {len(found.seeds)} seeds; "
-        "the larger mark is the strongest setting; bars 95 %",
+        f"the larger mark is the strongest setting; bars 95 %{note}",
         fontsize=10,
     )
     target = path or out / "frontier.svg"
