@@ -103,6 +103,8 @@ def _lead(rows: Sequence[dict[str, Any]], remedies: Sequence[str]) -> str:
         f"most {max(r['seeds'] for r in rows)} a cell) where both reach the matched level. "
         "Remedies without a strength, GRPO among them, are tuned by their learning rate, the "
         "others by their strength alone: one that does nothing can fall below a GRPO so tuned. "
+        "Where tuning often chose the largest strength (last column of *every remedy*), more might "
+        "be had beyond it, unless the rule ends there (`tau` of `ucpo`, the fraction of `kl-cov`). "
         "Intervals: 95 %, over seeds within a cell, over cells in a mean. A cell counts as surely "
         "above or below where the whole interval is; with many cells, 1 in 40 falls on either "
         "side by chance. Where answers have one token, `token`, `spread` and `mean` are `eq6`; "
