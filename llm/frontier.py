@@ -242,7 +242,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 def figure(study: Study, out: Path, path: Path | None = None) -> Path:
     """Pass@1 against what is kept: GRPO's frontier in grey, three settings of every remedy.
 
-    Settings whose pass@1 fell below a quarter of GRPO's are named below the figure, not drawn.
+    Settings whose pass@1 fell below a quarter of GRPO's are named in the title, not drawn.
     """
     import io
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.heuristics import HEURISTICS, heuristic
@@ -122,17 +123,15 @@ def _runs(paths: Paths, goals: dict[str, Float]) -> pa.Table:
         "seed": np.tile(np.arange(seeds, dtype=np.int32), strengths),
     }
 
-    def put(name: str, value: Float) -> None:
-        columns[name] = value.astype(np.float32).reshape(-1)
-
     for key in FINAL:
-        put(f"final:{key}", paths.measures[key][-1])
-    put("collapse_time", collapse_time(paths.steps, paths.measures["entropy"]))
-    put("early:entropy", paths.measures["entropy"][1] - paths.measures["entropy"][0])
+        columns[f"final:{key}"] = _column(paths.measures[key][-1])
+    entropy = paths.measures["entropy"]
+    columns["collapse_time"] = _column(collapse_time(paths.steps, entropy))
+    columns["early:entropy"] = _column(entropy[1] - entropy[0])
     kept = {key: paths.measures[key] for key in MATCHED}
     for key, goal in goals.items():
         for name, value in at_level(kept, key, goal).items():
-            put(f"at {key}:{name}", value)
+            columns[f"at {key}:{name}"] = _column(value)
     return pa.table(columns)
 
 
@@ -145,13 +144,13 @@ def _frontier(paths: Paths, bands: Iterable[str]) -> pa.Table:
         "strength": np.tile(np.array(paths.strengths, dtype=np.float64), steps),
         "step": np.repeat(paths.steps, strengths),
     }
-
-    def put(name: str, value: Float) -> None:
-        columns[name] = value.astype(np.float32).reshape(-1)
-
     for key in FRONTIER:
-        put(key, paths.measures[key].mean(axis=2))
+        columns[key] = _column(paths.measures[key].mean(axis=2))
     for key in bands:
         for end, value in zip(("low", "high"), mean_intervals(paths.measures[key]), strict=True):
-            put(f"{key}:{end}", value)
+            columns[f"{key}:{end}"] = _column(value)
     return pa.table(columns)
+
+
+def _column(value: Float) -> NDArray[np.float32]:
+    return value.astype(np.float32).reshape(-1)

@@ -56,12 +56,12 @@ class Orbit:
         self.top, self.other_top = self.right.max(axis=1), self.wrong.max(axis=1)
         below = self.right - self.top[:, None]
         self.rho, self.rest = np.exp(below), -np.expm1(below)  # 1 - rho: 0 for the winners
-        beside = self.wrong - self.other_top[:, None]
-        self.sigma = np.exp(beside)
+        self.log_sigma = self.wrong - self.other_top[:, None]
+        self.sigma = np.exp(self.log_sigma)
         # 1 - sigma and the odds in logs: at y > 745 nothing else is left of them.
         with np.errstate(divide="ignore"):
             self.log_rest = np.log1p(-self.sigma)
-        self.log_odds = beside - self.log_rest
+        self.log_odds = self.log_sigma - self.log_rest
         self.x, self.y = np.zeros(len(log_b)), np.zeros(len(log_b))
 
     def _side(self, log_b: Float, part: bool) -> Float:
@@ -140,8 +140,7 @@ class Orbit:
         """log(1 - sigma + sigma e^y), (..., B, N)."""
         if np.max(y) < _STEEP:
             return np.asarray(np.log1p(self.sigma[rows] * np.expm1(y)[..., None]))
-        beside = self.wrong[rows] - self.other_top[rows, None]
-        return np.asarray(np.logaddexp(self.log_rest[rows], beside + y[..., None]))
+        return np.asarray(np.logaddexp(self.log_rest[rows], self.log_sigma[rows] + y[..., None]))
 
     def _slope(self, x: Float, y: Float, rows: NDIndex) -> Float:
         """dl/dx; it falls along the orbit."""

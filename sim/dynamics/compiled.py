@@ -141,11 +141,13 @@ def draw_rows(
     verified: Float,
     position: Int,
     mask: Bool,
+    single: bool,
 ) -> tuple[Int, Bool, Float, Int]:
     """(answers, accepted, old, where) of ``draws.Sampler``, bit for bit, in one pass.
 
     probabilities (L, S, P, K), local (L, S, P, n, V), policy (S, Q) index among the S x P policies,
-    uniforms and noise (S, Q, G), verified (S, P, K), position and mask (K, T).
+    uniforms and noise (S, Q, G), verified (S, P, K), position and mask (K, T); single: every answer
+    is one token, in the place of its id.
     """
     copies, size, length = len(probabilities), probabilities.shape[-1], position.shape[-1]
     shape = (copies, policy.size, uniforms.shape[-1])
@@ -162,8 +164,7 @@ def draw_rows(
         verified.reshape(-1, size),
         position,
         mask,
-        # One token an answer, all there: the token's place is the answer's id.
-        length == 1 and mask.all() and np.array_equal(position[:, 0], np.arange(size)),
+        single,
         (answers, accepted, old, where),
     )
     whole = (copies, *uniforms.shape)

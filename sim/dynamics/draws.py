@@ -94,6 +94,8 @@ class Sampler:
         #: Index of each answer's tokens into one prompt's table, and that table's size.
         self.position = model.nodes * self.vocabulary + model.tokens
         self.table = nodes * self.vocabulary
+        ids = np.arange(len(self.position))[:, None]
+        self.single = bool(model.mask.all()) and np.array_equal(self.position, ids)
         policies = e.base.shape[1]
         #: (S, Q) which of the S x P policies a group belongs to, and the first of each copy.
         self.policy = (self.seed * policies + self.prompt)[..., 0]
@@ -142,6 +144,7 @@ class Sampler:
             verified=e.verified,
             position=self.position,
             mask=e.model.mask,
+            single=self.single,
         )
 
 

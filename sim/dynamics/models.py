@@ -39,21 +39,22 @@ def _over_last(f: np.ufunc, x: Float) -> Float:
 
 def softmax(logits: Float) -> tuple[Float, Float]:
     """(log-probs, probabilities) over the last axis; -inf logits (padding) get -inf and 0."""
-    if not kernels.available():
-        # One layout: NumPy sums in the order in which numbers lie.
-        log_probs = np.ascontiguousarray(logits) - _over_last(np.maximum, logits)
-        law = np.exp(log_probs)
-        total = _over_last(np.add, law)
-        log_probs -= np.log(total)
-        law /= total
-        return log_probs, law
-    # The same operations, bit for bit: NumPy's exponential and sum, kernels for the rest.
+    # One layout whatever the logits': NumPy sums in the order in which numbers lie.
     log_probs = np.empty(logits.shape)
     rows = log_probs.reshape(-1, logits.shape[-1])
-    kernels.kernel("below_top")(logits.reshape(rows.shape), rows)
+    fast = kernels.available()  # the same operations, bit for bit, but for exponential and sum
+    if fast:
+        kernels.kernel("below_top")(logits.reshape(rows.shape), rows)
+    else:
+        np.subtract(logits, _over_last(np.maximum, logits), out=log_probs)
     law = np.exp(log_probs)
     total = _over_last(np.add, law)
-    kernels.kernel("normalise")(rows, law.reshape(rows.shape), total.ravel(), np.log(total).ravel())
+    log_total = np.log(total)
+    if fast:
+        kernels.kernel("normalise")(rows, law.reshape(rows.shape), total.ravel(), log_total.ravel())
+    else:
+        log_probs -= log_total
+        law /= total
     return log_probs, law
 
 

@@ -17,7 +17,7 @@ from diffsmooth.theory.rules import PRESETS, ClipBounds, rule
 from diffsmooth.theory.rules.base import Part
 
 RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
-#: Rules whose advantages are not divided by a deviation, or are 0 on correct answers.
+#: Rules that subtract a baseline without dividing by a deviation, or are 0 on correct answers.
 FAST = (1.0, 2.0, 4.0, 8.0, 16.0)
 NATS = (0.03, 0.1, 0.2, 0.4, 0.8)
 #: Smoothing of both kinds of answers.
