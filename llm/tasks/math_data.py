@@ -9,6 +9,7 @@ line; a file whose columns do not hold what they should (null, NaN, an object) i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -93,10 +94,8 @@ def _reference(answer: Any) -> str:
     A text that is itself a JSON array of texts counts as the list.
     """
     if isinstance(answer, str) and answer.lstrip().startswith('["'):
-        try:
+        with contextlib.suppress(json.JSONDecodeError):
             answer = json.loads(answer)
-        except json.JSONDecodeError:
-            pass
     if isinstance(answer, list):
         if not answer:
             raise ValueError("is an empty list; allowed: text, a number, a list of these")
@@ -117,7 +116,9 @@ def _reference_text(text: str) -> str:
         return _last_box(text)
     text = text.strip()
     inner = text[1:-1]
-    around = len(text) > 1 and text[0] == text[-1] == "$" and "$" not in inner and inner[-1:] != "\\"
+    around = (
+        len(text) > 1 and text[0] == text[-1] == "$" and "$" not in inner and inner[-1:] != "\\"
+    )
     return inner.strip() if around else text
 
 
@@ -179,7 +180,6 @@ SOURCES: Mapping[str, MathSource] = {
         "train",
         answer=("final_answer",),
         configs=("OE_TO_maths_en_COMP",),
-        
     ),
     "gsm8k": MathSource("openai/gsm8k", "test", configs=("main",), extract=_after_hashes),
 }

@@ -8,6 +8,7 @@ floats can tell are told apart.
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import lru_cache
 from typing import Any
@@ -161,7 +162,7 @@ def _false_chain(text: str) -> bool:
     if len(chain) < 2:
         return False
     numbers = [side for side in map(notation.without_estimate, chain) if _is_number(side)]
-    return any(not _equal_value(a, b) for a, b in zip(numbers, numbers[1:], strict=False))
+    return any(not _equal_value(a, b) for a, b in itertools.pairwise(numbers))
 
 
 _NUMERIC = re.compile(r"\\(?:frac|sqrt|pi|cdot|times|div)(?![a-zA-Z])|[\d .+\-*/^(){}\[\]%!]")

@@ -7,6 +7,7 @@ nothing is evaluated that would take more than some thousand digits.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -123,7 +124,7 @@ class Exact:
     def _is_one(self) -> bool:
         rational = self.rational
         left: list[list[int]] = [[n, e] for n, e in sorted(self.factorials.items())]
-        for (n, e), upper in zip(left, left[1:], strict=False):
+        for (n, e), upper in itertools.pairwise(left):
             # n!^e upper!^f: all of n's exponent moves to the next one up.
             span = upper[0] - n
             if span > MAX_RANGE or abs(e) > 8:

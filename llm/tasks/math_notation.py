@@ -12,12 +12,12 @@ from diffsmooth.llm.tasks._boxed import open_boxes
 
 #: Characters with a LaTeX or ASCII way to say the same.
 _SIGNS = {
-    "−": "-",  # noqa: RUF001
-    "–": "-",  # noqa: RUF001
-    "‐": "-",  # noqa: RUF001
-    "×": r"\times ",  # noqa: RUF001
+    "−": "-",
+    "–": "-",
+    "‐": "-",
+    "×": r"\times ",
     "·": r"\cdot ",
-    "⋅": r"\cdot ",  # noqa: RUF001
+    "⋅": r"\cdot ",
     "÷": r"\div ",
     "±": r"\pm ",
     "π": r"\pi ",
@@ -31,8 +31,8 @@ _SIGNS = {
     "°": r"^{\circ}",
     "º": r"^{\circ}",
     "⁄": "/",
-    "％": "%",  # noqa: RUF001
-    "，": ",",  # noqa: RUF001
+    "％": "%",
+    "，": ",",
     "\u00a0": " ",
     "\u2009": " ",
     "\u202f": " ",
@@ -40,7 +40,9 @@ _SIGNS = {
 _CURRENCY = re.compile(
     r"\\?\$|[£€¥₹¢]|\\(?:pounds|euro|yen|textdollar|mathdollar|textsterling)(?![a-zA-Z])"
 )
-_SPACES = re.compile(r"(?<!\\)\\[,;:!> ]|~|\\q?quad(?![a-zA-Z])|\\(?:thin|med|thick|neg)space(?![a-zA-Z])")
+_SPACES = re.compile(
+    r"(?<!\\)\\[,;:!> ]|~|\\q?quad(?![a-zA-Z])|\\(?:thin|med|thick|neg)space(?![a-zA-Z])"
+)
 _SILENT = re.compile(
     r"\\(?:left|right|big|Big|bigg|Bigg|bigl|bigr|Bigl|Bigr|displaystyle|textstyle|limits)"
     r"(?![a-zA-Z])\.?|(?<!\\)\\[()\[\]]"
@@ -130,7 +132,7 @@ def enclosed(text: str) -> tuple[str, str, str] | None:
 
     Half-open intervals count, as in ``[1,2)``.
     """
-    tokens = [match for match in _TOKEN.finditer(text)]
+    tokens = list(_TOKEN.finditer(text))
     if len(tokens) < 2 or tokens[0].group() not in _BRACKETS:
         return None
     depth = 0

@@ -57,8 +57,23 @@ _SCALES = {
 _BASES = {
     name: str(value)
     for value, name in enumerate(
-        "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-        "sixteen".split(),
+        [
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+        ],
         start=2,
     )
 } | {"binary": "2", "octal": "8", "decimal": "10", "hexadecimal": "16"}
@@ -137,7 +152,7 @@ def _without_unit(text: str) -> tuple[str, str, int]:
 
 def _is_unit(found: str, spaced: bool) -> bool:
     """Whether bare letters behind a number are a unit: ``5 m``, ``5cm``; ``5m`` is a product."""
-    first = found.split()[0]
+    first = found.split(maxsplit=1)[0]
     if not spaced:
         singular = first if first in UNITS else first.removesuffix("s")
         return (len(first) > 1 and singular in UNITS) or first in ("st", "nd", "rd", "th")
@@ -147,8 +162,26 @@ def _is_unit(found: str, spaced: bool) -> bool:
 
 #: Long words that are mathematics.
 _MATHEMATICS = frozenset(
-    "sqrt frac sinh cosh tanh infinity alpha beta gamma delta epsilon theta lambda sigma omega "
-    "zeta times choose".split()
+    [
+        "sqrt",
+        "frac",
+        "sinh",
+        "cosh",
+        "tanh",
+        "infinity",
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "theta",
+        "lambda",
+        "sigma",
+        "omega",
+        "zeta",
+        "times",
+        "choose",
+    ]
 )
 
 
@@ -244,10 +277,9 @@ class _Reader:
         if self._take("^") is None:
             return base
         self._space()
-        if self.text[self.at : self.at + 1] == "{":
-            exponent = self._primary()
-        else:
-            exponent = self._signed_atom()
+        exponent = (
+            self._primary() if self.text[self.at : self.at + 1] == "{" else self._signed_atom()
+        )
         whole = exponent.integer()
         if whole is None:
             if not exponent.plain:
