@@ -228,12 +228,18 @@ def _hub_rows(source: MathSource) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
     for config in source.configs:
         name = source.hub if config is None else f"{source.hub} ({config})"
-        for i, row in enumerate(load_dataset(source.hub, config, split=source.split)):
+        for i, row in enumerate(load_dataset(source.hub, config, split=source.split), start=1):
             yield f"{name}, row {i}", row
 
 
 def _local_rows(data: str | Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    return ((f"{data}, row {i}", row) for i, row in enumerate(read_rows(data)))
+    """Rows with their place; lines count from 1, empty ones included."""
+    rows = read_rows(data)
+    if Path(data).suffix.lower() != ".jsonl":
+        return ((f"{data}, row {i}", row) for i, row in enumerate(rows, start=1))
+    lines = Path(data).read_text(encoding="utf-8").split("\n")
+    numbers = [number for number, line in enumerate(lines, start=1) if line.strip()]
+    return ((f"{data}, line {n}", row) for n, row in zip(numbers, rows, strict=True))
 
 
 def load_math(name: str, data: str | Path | None = None) -> MathRows:

@@ -54,7 +54,10 @@ def _equal_sets(gold: str, answer: str) -> bool:
 
 
 def _elements(text: str) -> tuple[bool, list[str]]:
-    r"""(Is it a set in braces, its parts): ``\{1,2\}``, ``x = 1, 2``, ``x \in \{1,2\}``, ``\pm 2``."""
+    r"""(Is it a set in braces, its parts).
+
+    Reads ``\{1,2\}``, ``x = 1, 2``, ``x \in \{1,2\}`` and ``\pm 2``.
+    """
     text = re.sub(r"^[a-zA-Z]\s*\\in(?![a-zA-Z])\s*(?=\\\{)", "", text)
     while (inside := notation.enclosed(text)) is not None and inside[0] == "{":
         text = inside[1]
