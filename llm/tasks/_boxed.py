@@ -17,10 +17,12 @@ _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 #: What a box without braces holds: a command with its arguments, a number, one character.  TeX
 #: would box the first digit only; ``\boxed 12`` in the data means 12.
 _BARE = re.compile(
-    r"[-+]?(?:\\[a-zA-Z]+(?:\s*\{[^{}]*\})*(?:\s*\d{1,2}(?![\d{]))?|\d+(?:,\d{3})*(?:\.\d+)?|[a-zA-Z])"
+    r"[-+]?(?:\\[a-zA-Z]+(?:\s*\{[^{}]*\})*(?:\s*\d{1,2}(?![\d{]))?"
+    r"|\d+(?:,\d{3})*(?:\.\d+)?|[a-zA-Z])"
 )
 _EMPTY = re.compile(
-    r"(?:[\s~$.…_?{}]|\\[ ,;:!]|\\(?:l?dots|cdots|quad|qquad|square|phantom|hspace|underline)(?![a-zA-Z])"
+    r"(?:[\s~$.…_?{}]|\\[ ,;:!]"
+    r"|\\(?:l?dots|cdots|quad|qquad|square|phantom|hspace|underline)(?![a-zA-Z])"
     r"|\\(?:text|mathrm|textbf|mathbf)\s*\{\s*\})*"
 )
 #: Between boxes that stand side by side: commas, "and", "or", the dollars, spaces, ``x =``.

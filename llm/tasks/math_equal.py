@@ -49,6 +49,12 @@ def _equal_sets(gold: str, answer: str) -> bool:
     if len(gold_parts) == 1 and len(answer_parts) == 1:
         return _equal_part(gold_parts[0], answer_parts[0])
     if len(gold_parts) != len(answer_parts):
+        # (x, y) = (1, 2) beside x = 1, y = 2
+        if len(gold_parts) == 1 and all(map(_name, answer_parts)):
+            gold_parts = _named_elements(gold_parts[0])
+        elif len(answer_parts) == 1 and all(map(_name, gold_parts)):
+            answer_parts = _named_elements(answer_parts[0])
+    if len(gold_parts) != len(answer_parts):
         return False
     return _equal_parts(gold_parts, answer_parts)
 
@@ -74,6 +80,17 @@ def _elements(text: str) -> tuple[bool, list[str]]:
         ):  # x = 1 or x = 2
             found = [notation.sides(part)[1] for part in found]
     return is_set, [sign for part in found for sign in _signs(part)]
+
+
+def _named_elements(part: str) -> list[str]:
+    """``(x, y) = (1, 2)`` as ``x = 1`` and ``y = 2``; any other part as it is."""
+    lists = [notation.enclosed(side) for side in notation.sides(part)]
+    if len(lists) != 2 or lists[0] is None or lists[1] is None:
+        return [part]
+    names, values = notation.parts(lists[0][1]), notation.parts(lists[1][1])
+    if len(names) != len(values) or not all(map(notation.is_name, names)):
+        return [part]
+    return [f"{name} = {value}" for name, value in zip(names, values, strict=True)]
 
 
 def _signs(part: str) -> list[str]:

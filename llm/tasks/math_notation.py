@@ -47,7 +47,9 @@ _SILENT = re.compile(
     r"\\(?:left|right|big|Big|bigg|Bigg|bigl|bigr|Bigl|Bigr|displaystyle|textstyle|limits)"
     r"(?![a-zA-Z])\.?|(?<!\\)\\[()\[\]]"
 )
-_DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\deg(?:rees?)?(?![a-zA-Z])|\\degree(?![a-zA-Z])")
+_DEGREES = re.compile(
+    r"(?<=\d)\s*\^\s*\{?\s*o\s*\}?(?=\s*(?:[),]|$))|\^\s*\{?\s*\\circ\s*\}?|\\deg(?:rees?)?(?![a-zA-Z])|\\degree(?![a-zA-Z])"
+)
 _TEXT = re.compile(
     r"\\(?:text|textrm|textbf|textit|textnormal|mathrm|mathbf|mathit|mathsf|mbox|hbox)"
     r"\s*\{([^{}]*)\}"

@@ -114,7 +114,7 @@ def read(text: str) -> Numeral | None:
 
 
 def _based(text: str) -> Numeral | None:
-    plain = _TEXT.sub(r"\1", text).strip()
+    plain = " ".join(_TEXT.sub(r"\1", text).split())
     match = re.fullmatch(
         r"(-?)\(?\s*([0-9][0-9A-Fa-f]*|[A-Fa-f]+[0-9][0-9A-Fa-f]*)\s*\)?\s*_\s*\{?\s*\(?\s*"
         r"(?:base[ -]?)?([0-9]{1,2}|[a-z]+)\s*\)?\s*\}?",

@@ -2,6 +2,7 @@ r"""Grades of mathematics: kinds of notation, equal values both ways, changed va
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -86,7 +87,7 @@ VARIATIONS = r"""
 + | 7 | \mathbf{7}
 + | \begin{pmatrix}1\\2\end{pmatrix} | \begin{pmatrix} 1 \\ 2 \end{pmatrix}
 - | \begin{pmatrix}1\\2\end{pmatrix} | \begin{pmatrix} 1 \\ 3 \end{pmatrix}
-""".strip().splitlines()  # noqa: RUF001
+""".strip().splitlines()
 
 
 @pytest.mark.parametrize("case", VARIATIONS)
@@ -242,10 +243,11 @@ def test_exact_products_agree_with_fractions(n: int, base: int, exponent: int) -
 
 
 FRAGMENTS = [
-    *r"\frac \sqrt \boxed { } ( ) [ ] 1 20 . , - + * / ^ _ ! = x \text{ \{ \} $ \$ \% ^\circ".split(),
-    *r"\pm \le and or \binom \ ½ ٣ ² \overline ... million \approx \in 99999999 !!".split(),
-    " ", "\n", "\x00", "\ud800",
-]  # fmt: skip
+    *"{}()[].,-+*/^_!=x\\½٣²| \n\x00\ud800$",
+    *("1", "20", "99999999", "...", "!!", "and", "or", "million", r"\frac", r"\sqrt", r"\boxed"),
+    *(r"\text{", r"\{", r"\}", r"\$", r"\%", r"^\circ", r"\pm", r"\le", r"\binom", r"\overline"),
+    *(r"\approx", r"\in"),
+]
 latex = st.lists(st.sampled_from(FRAGMENTS), max_size=20).map("".join)
 
 
@@ -259,10 +261,8 @@ def test_reading_never_raises(gold: str, answer: str) -> None:
         boxed(text)
         tidied = notation.tidy(text)
         for part in notation.parts(tidied):
-            try:
+            with contextlib.suppress(Unbounded):
                 read(part)
-            except Unbounded:
-                pass
             notation.sides(part)
             notation.enclosed(part)
 
