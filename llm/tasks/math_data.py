@@ -235,10 +235,12 @@ def _hub_rows(source: MathSource) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _local_rows(data: str | Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
     """Rows with their place; lines count from 1, empty ones included."""
     rows = read_rows(data)
-    if Path(data).suffix.lower() != ".jsonl":
+    numbers: list[int] = []
+    if Path(data).suffix.lower() == ".jsonl":
+        lines = Path(data).read_text(encoding="utf-8", errors="replace").split("\n")
+        numbers = [number for number, line in enumerate(lines, start=1) if line.strip()]
+    if len(numbers) != len(rows):  # no lines, or another encoding
         return ((f"{data}, row {i}", row) for i, row in enumerate(rows, start=1))
-    lines = Path(data).read_text(encoding="utf-8").split("\n")
-    numbers = [number for number, line in enumerate(lines, start=1) if line.strip()]
     return ((f"{data}, line {n}", row) for n, row in zip(numbers, rows, strict=True))
 
 
