@@ -510,7 +510,7 @@ STATEMENT = Statement(
     methods=(
         Method(
             "symbolic",
-            "any number of trajectories (formal moments; the bounds termwise); |S| = 2 in closed form",
+            "any number of trajectories (formal moments, bounds termwise); |S| = 2 in closed form",
             lambda claim, budget: together(
                 lambda: _derivation(claim, budget),
                 lambda: _two_answers(claim, budget),
