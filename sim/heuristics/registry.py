@@ -203,3 +203,17 @@ def heuristic(name: str) -> Heuristic:
     near = difflib.get_close_matches(name, HEURISTICS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"unknown heuristic {name!r}{hint} Known: {', '.join(HEURISTICS)}")
+
+
+def named(names: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The names given to ``--heuristics``; empty (all of them) where the option was left out.
+
+    Raises ValueError, listing what there is, on an option without a value or an unknown name.
+    """
+    if names is None:
+        return ()
+    if not names:
+        raise ValueError(f"--heuristics: at least one name is needed. Known: {', '.join(HEURISTICS)}")
+    for name in names:
+        heuristic(name)
+    return names
