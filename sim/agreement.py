@@ -41,9 +41,9 @@ from diffsmooth.sim.atlas import load, standings
 from diffsmooth.sim.cells import REFERENCE, REFERENCE_STRENGTH, Cell
 from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.heuristics import HEURISTICS
+from diffsmooth.sim.intervals import Interval, clopper_pearson, jackknife, wilson
 from diffsmooth.sim.predictions import BETA, entropy_speeds
 from diffsmooth.sim.regimes import regime
-from diffsmooth.sim.intervals import Interval, clopper_pearson, jackknife, wilson
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -156,7 +156,9 @@ def _over_cells(counts: Float, statistic: Callable[[Float], float], least: float
 
 
 def _rows(runs: dict[str, Any], name: str, strength: float) -> Any:
-    return (runs["heuristic"] == name) & np.isclose(runs["strength"], strength) & (runs["rate"] == 1)
+    return (
+        (runs["heuristic"] == name) & np.isclose(runs["strength"], strength) & (runs["rate"] == 1)
+    )
 
 
 #: (at, predicted, measured, the theory's answer, the measured answer)

@@ -25,8 +25,8 @@ from diffsmooth import records
 from diffsmooth.sim.cells import REFERENCE, REFERENCE_STRENGTH, Cell
 from diffsmooth.sim.dynamics.models import Bool, Float
 from diffsmooth.sim.heuristics import HEURISTICS
-from diffsmooth.sim.regimes import regime
 from diffsmooth.sim.intervals import Interval, adjusted, p_value, paired_difference
+from diffsmooth.sim.regimes import regime
 from diffsmooth.sim.statistics import interquartile_mean, probability_of_improvement
 from diffsmooth.sim.sweep import path
 
@@ -140,9 +140,7 @@ def standings(runs: Mapping[str, Any], primary: str, match: str) -> list[Standin
     ] + ranked[-1:]
 
 
-def _tuned(
-    runs: Mapping[str, Any], column: Float, ended: Float, plain: Float, name: str
-) -> _Trial:
+def _tuned(runs: Mapping[str, Any], column: Float, ended: Float, plain: Float, name: str) -> _Trial:
     """The trial that is best on the even seeds, and its values on the odd ones.
 
     Best by the mean difference to the reference at its own learning rate, lost seeds counted, of

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim import formulas
+from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.heuristics import HEURISTICS, heuristic
 from diffsmooth.sim.intervals import mean_intervals
 from diffsmooth.sim.matching import at_level, frontier_area, level
@@ -64,6 +64,7 @@ class Cell:
     seeds: int = 32
     dynamics: Dynamics = "sampled"
     device: str | None = None
+
     def __post_init__(self) -> None:
         regime(self.regime)
         for name in self.heuristics:

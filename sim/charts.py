@@ -13,8 +13,8 @@ import numpy as np
 
 from diffsmooth.sim.cells import REFERENCE
 from diffsmooth.sim.figures import canvas, columns, style
-from diffsmooth.sim.measures import KS
 from diffsmooth.sim.intervals import paired_difference
+from diffsmooth.sim.measures import KS
 
 if TYPE_CHECKING:
     import pyarrow as pa

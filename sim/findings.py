@@ -161,7 +161,9 @@ def _by_survive(rows: Sequence[dict[str, Any]]) -> str:
         (
             name,
             *(
-                _mean([r["difference"] for r in rows if r["heuristic"] == name and r["survive"] == x])
+                _mean(
+                    [r["difference"] for r in rows if r["heuristic"] == name and r["survive"] == x]
+                )
                 for x in levels
             ),
         )

@@ -44,9 +44,7 @@ class Paths:
         """The index of a trial.  Raises ValueError if it was not run."""
         trials = list(zip(self.strengths, self.rates, strict=True))
         if (strength, rate) not in trials:
-            raise ValueError(
-                f"strength: {self.heuristic} was not run at {strength}, rate {rate}"
-            )
+            raise ValueError(f"strength: {self.heuristic} was not run at {strength}, rate {rate}")
         return trials.index((strength, rate))
 
 

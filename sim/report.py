@@ -213,9 +213,7 @@ def _regime(out: Path, figures: Path, name: str, cells: Sequence[Cell]) -> list[
     ranks = records.read_table(out / "summary.parquet").to_pylist()
     for link in LINKS:
         mine = [
-            r
-            for r in ranks
-            if r["regime"] == name and r["match"] == "pass@1" and r["link"] == link
+            r for r in ranks if r["regime"] == name and r["match"] == "pass@1" and r["link"] == link
         ]
         if mine:
             head, lines = by_remedy(mine)

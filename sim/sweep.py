@@ -38,7 +38,9 @@ def compute(out: Path, cell: Cell) -> None:
 
 def write(out: Path, cell: Cell, tables: Mapping[str, pa.Table]) -> None:
     """Write the tables of a cell and its sidecar."""
-    records.write_json(path(out, cell, "sidecar").with_suffix(".json"), records.sidecar(cell.key(), 0))
+    records.write_json(
+        path(out, cell, "sidecar").with_suffix(".json"), records.sidecar(cell.key(), 0)
+    )
     for name in TABLES:
         records.write_table(path(out, cell, name), tables[name])
 

@@ -213,7 +213,9 @@ def named(names: tuple[str, ...] | None) -> tuple[str, ...]:
     if names is None:
         return ()
     if not names:
-        raise ValueError(f"--heuristics: at least one name is needed. Known: {', '.join(HEURISTICS)}")
+        raise ValueError(
+            f"--heuristics: at least one name is needed. Known: {', '.join(HEURISTICS)}"
+        )
     for name in names:
         heuristic(name)
     return names
