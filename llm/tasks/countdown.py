@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from diffsmooth.llm.tasks import notation
 from diffsmooth.llm.tasks.base import NO_ANSWER, Problem, Verdict
-from diffsmooth.llm.tasks.expression import MAX_DIGITS, parse
+from diffsmooth.llm.tasks.expression import MAX_DIGITS, MAX_LEAVES, parse
 from diffsmooth.llm.tasks.normal_form import Form, canonical
 
 Style = Literal["tags", "bare"]
@@ -33,7 +34,8 @@ class Puzzle:
     """Numbers (in the order shown) and a target.
 
     ``solution`` is one expression known to be right, or ``None``; it is no part of the identity.
-    Raises ``ValueError`` for no numbers, negative numbers or more than ``MAX_DIGITS`` digits.
+    Raises ``ValueError`` for no numbers, more than ``MAX_LEAVES`` (none could be answered),
+    negative numbers or more than ``MAX_DIGITS`` digits.
     """
 
     nums: tuple[int, ...]
@@ -43,6 +45,8 @@ class Puzzle:
     def __post_init__(self) -> None:
         if not self.nums:
             raise ValueError("nums is empty; at least one number is needed")
+        if len(self.nums) > MAX_LEAVES:
+            raise ValueError(f"nums has {len(self.nums)} numbers; allowed: at most {MAX_LEAVES}")
         if any(n < 0 or n >= 10**MAX_DIGITS for n in self.nums):
             raise ValueError(f"nums is {self.nums}; allowed: 0 <= n < 10**{MAX_DIGITS}")
 
@@ -53,20 +57,33 @@ class Puzzle:
 
 
 def extract(text: str) -> str | None:
-    """Content of the last closed ``<answer>`` pair in the last ``MAX_TAIL`` characters."""
-    tail = text[-MAX_TAIL:]
-    end = tail.rfind(_CLOSE)
-    start = tail.rfind(_OPEN, 0, end) if end >= 0 else -1
-    return tail[start + len(_OPEN) : end] if start >= 0 else None
+    """Content of the last non-empty closed ``<answer>`` pair in the last ``MAX_TAIL`` characters.
+
+    A pair holds no other tag; white space alone is empty.
+    """
+    for part in reversed(text[-MAX_TAIL:].split(_CLOSE)[:-1]):
+        _, tag, content = part.rpartition(_OPEN)
+        if tag and content.strip():
+            return content
+    return None
 
 
 def check(puzzle: Puzzle, expression: str, form: Form = "ac") -> Verdict:
-    """Judge a bare ``expression``; never raises for any text.  See ``normal_form`` for ``form``."""
-    parsed = parse(expression)
-    if parsed is None:
+    """Judge a bare ``expression``; never raises for any text.
+
+    It may be written in any notation of the ``notation`` table; a closing ``= value`` must be
+    true.  See ``normal_form`` for ``form``.
+    """
+    answer = notation.read(expression)
+    parsed = parse(answer.expression) if answer else None
+    if answer is None or parsed is None:
         return NO_ANSWER
-    correct = parsed.value == puzzle.target and parsed.leaves == puzzle.key[0]
-    return Verdict(1.0 if correct else FORMAT_SCORE, correct, canonical(expression, form))
+    correct = (
+        parsed.value == puzzle.target
+        and parsed.leaves == puzzle.key[0]
+        and answer.claim in (None, puzzle.target)
+    )
+    return Verdict(1.0 if correct else FORMAT_SCORE, correct, canonical(answer.expression, form))
 
 
 def bare_prompt(puzzle: Puzzle) -> str:
@@ -143,7 +160,10 @@ class CountDown:
             verdicts.append(verdict)
         return verdicts
 
-    def multiplicity(self, problem: Problem[Puzzle]) -> int:
-        from diffsmooth.llm.tasks.countdown_solver import multiplicity
+    def multiplicity(self, problem: Problem[Puzzle]) -> int | None:
+        """Number of right answers; ``None`` beyond the numbers that the solver takes."""
+        from diffsmooth.llm.tasks.countdown_solver import MAX_NUMBERS, multiplicity
 
+        if len(problem.payload.nums) > MAX_NUMBERS:
+            return None
         return multiplicity(problem.payload, self.form)

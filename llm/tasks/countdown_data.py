@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -128,17 +129,30 @@ def puzzle_from_row(row: Mapping[str, Any]) -> Puzzle:
     for column in ("nums", "target"):
         if column not in row:
             raise ValueError(f"row has no column {column!r}; found: {', '.join(sorted(row))}")
+    nums = row["nums"]
+    if isinstance(nums, str | bytes | Mapping) or not isinstance(nums, Iterable):
+        raise ValueError(f"column 'nums' holds {nums!r}; allowed: a list of integers")
+    solution = row.get("solution")
+    if solution is not None and not isinstance(solution, str):
+        raise ValueError(f"column 'solution' holds {solution!r}; allowed: text or null")
     return Puzzle(
-        tuple(_integer("nums", n) for n in row["nums"]),
-        _integer("target", row["target"]),
-        row.get("solution"),
+        tuple(_integer("nums", n) for n in nums), _integer("target", row["target"]), solution
     )
 
 
 def _integer(column: str, value: Any) -> int:
-    if isinstance(value, bool) or int(value) != value:
+    whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole:
         raise ValueError(f"column {column!r} holds {value!r}; allowed: integers")
     return int(value)
+
+
+def _puzzles_of(path: Path) -> Iterator[Puzzle]:
+    for number, row in enumerate(read_rows(path), 1):
+        try:
+            yield puzzle_from_row(row)
+        except ValueError as error:
+            raise ValueError(f"{path}, row {number}: {error}") from None
 
 
 def load_puzzles(
@@ -151,7 +165,7 @@ def load_puzzles(
     drops the keys that train holds.
     """
     if Path(source).suffix in SUFFIXES:
-        return unique(map(puzzle_from_row, read_rows(source)))[:limit]
+        return unique(_puzzles_of(Path(source)))[:limit]
     if split is None or split not in PUBLIC_ROWS:
         raise ValueError(f"split is {split!r}; the public data set has: {', '.join(PUBLIC_ROWS)}")
     from datasets import load_dataset

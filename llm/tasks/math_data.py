@@ -2,17 +2,124 @@
 
 The hub is only reached when a public name is asked for; the column mapping is the same function
 for both routes, so that a copy of a public file works offline.
+
+A solution that gives no answer (no box, an empty box) is left out and reported with its file and
+line; a file whose columns do not hold what they should (null, NaN, an object) is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from diffsmooth.llm.tasks._boxed import boxed
+from diffsmooth.llm.tasks._boxed import boxed, has_box
 from diffsmooth.llm.tasks._rows import read_rows
+
+_log = logging.getLogger(__name__)
+
+#: Rows that a message names one by one; of more it gives the number.
+MAX_NAMED = 20
+
+
+class NoAnswer(Exception):
+    """A row that is well formed but whose text gives no answer."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row that is not used: its ``place`` ("file, line N") and the ``reason``."""
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class MathRows:
+    """The usable rows as (question, reference), and those that were left out, of ``total``."""
+
+    pairs: tuple[tuple[str, str], ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def total(self) -> int:
+        return len(self.pairs) + len(self.left_out)
+
+
+def _text(value: Any) -> str:
+    """``value`` as text.  Raises ``ValueError`` for what is no text and no finite number."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        kind = {dict: "an object", list: "a list", type(None): "null"}.get(type(value))
+        raise ValueError(f"is {kind or repr(value)}; allowed: text, a number")
+    if not math.isfinite(value):
+        raise ValueError(f"is {value}; allowed: text, a finite number")
+    return format(Decimal(str(value)), "f")
+
+
+def _last_box(solution: Any) -> str:
+    text = _text(solution)
+    found = boxed(text)
+    if found is None:
+        what = "only empty boxes" if has_box(text) else "no \\boxed answer"
+        raise NoAnswer(f"{what} in the solution {_shown(text)}")
+    return found
+
+
+def _after_hashes(answer: Any) -> str:
+    text = _text(answer)
+    _, mark, tail = text.rpartition("####")
+    if not mark:
+        raise NoAnswer(f"no '####' in the answer {_shown(text)}")
+    return tail.strip().replace(",", "")
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _reference(answer: Any) -> str:
+    """A reference as it stands, or the parts of a list joined by commas; boxes are opened.
+
+    A text that is itself a JSON array of texts counts as the list.
+    """
+    if isinstance(answer, str) and answer.lstrip().startswith('["'):
+        with contextlib.suppress(json.JSONDecodeError):
+            answer = json.loads(answer)
+    if isinstance(answer, list):
+        if not answer:
+            raise ValueError("is an empty list; allowed: text, a number, a list of these")
+        parts = []
+        for i, part in enumerate(answer):
+            try:
+                parts.append(_reference_text(_text(part)))
+            except ValueError as error:
+                raise ValueError(f"is a list whose part {i + 1} {error}") from None
+        if not all(parts):
+            raise ValueError("is a list with an empty part")
+        return ", ".join(parts)
+    return _reference_text(_text(answer))
+
+
+def _reference_text(text: str) -> str:
+    if has_box(text):
+        return _last_box(text)
+    text = text.strip()
+    inner = text[1:-1]
+    around = (
+        len(text) > 1 and text[0] == text[-1] == "$" and "$" not in inner and inner[-1:] != "\\"
+    )
+    return inner.strip() if around else text
 
 
 @dataclass(frozen=True)
@@ -28,26 +135,7 @@ class MathSource:
     question: tuple[str, ...] = ("problem", "question")
     answer: tuple[str, ...] = ("answer",)
     configs: tuple[str | None, ...] = (None,)
-    extract: Callable[[Any], str] = str
-
-
-def _last_box(solution: Any) -> str:
-    found = boxed(str(solution))
-    if found is None:
-        raise ValueError(f"no \\boxed answer in the solution {str(solution)[:60]!r}")
-    return found
-
-
-def _after_hashes(answer: Any) -> str:
-    _, mark, tail = str(answer).rpartition("####")
-    if not mark:
-        raise ValueError(f"no '####' in the answer {str(answer)[:60]!r}")
-    return tail.strip().replace(",", "")
-
-
-def _joined(answers: Any) -> str:
-    parts = [answers] if isinstance(answers, str) else list(answers)
-    return ", ".join(str(part).strip().strip("$") for part in parts)
+    extract: Callable[[Any], str] = _reference
 
 
 _SUBJECTS = (
@@ -92,7 +180,6 @@ SOURCES: Mapping[str, MathSource] = {
         "train",
         answer=("final_answer",),
         configs=("OE_TO_maths_en_COMP",),
-        extract=_joined,
     ),
     "gsm8k": MathSource("openai/gsm8k", "test", configs=("main",), extract=_after_hashes),
 }
@@ -101,48 +188,102 @@ SOURCES: Mapping[str, MathSource] = {
 PLAIN = MathSource("", "")
 
 
-def _column(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> Any:
+def _column(row: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, Any]:
     for name in names:
         if row.get(name) is not None:
-            return row[name]
+            return name, row[name]
+    nulls = [name for name in names if name in row]
+    if nulls:
+        raise ValueError(f"the column {nulls[0]!r} is null; allowed: text, a number")
     raise ValueError(
-        f"{where} has no column {' or '.join(map(repr, names))}; found: {', '.join(sorted(row))}"
+        f"no column {' or '.join(map(repr, names))}; found: {', '.join(sorted(map(str, row)))}"
     )
 
 
-def question_and_answer(row: Mapping[str, Any], source: MathSource, where: str) -> tuple[str, str]:
+def question_and_answer(row: Mapping[str, Any], source: MathSource) -> tuple[str, str]:
     """Question and reference answer of one row.
 
-    Raises ``ValueError`` that says which row lacks which column.
+    Raises ``NoAnswer`` where the text of the answer's column gives no answer, ``ValueError`` that
+    names the column where it is missing or holds neither text nor number nor a list of these.
     """
-    question = str(_column(row, source.question, where)).strip()
+    name, value = _column(row, source.question)
     try:
-        answer = source.extract(_column(row, source.answer, where)).strip()
+        question = _text(value).strip()
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"the column {name!r} {error}") from error
+    if not question:
+        raise ValueError(f"the column {name!r} is empty")
+    name, value = _column(row, source.answer)
+    try:
+        answer = source.extract(value).strip()
+    except ValueError as error:
+        raise ValueError(f"the column {name!r} {error}") from error
     if not answer:
-        raise ValueError(f"{where} has an empty answer")
+        raise NoAnswer(f"the column {name!r} is empty")
     return question, answer
 
 
-def _hub_rows(source: MathSource) -> Iterable[Mapping[str, Any]]:
+def _hub_rows(source: MathSource) -> Iterator[tuple[str, Mapping[str, Any]]]:
     from datasets import load_dataset
 
     for config in source.configs:
-        yield from load_dataset(source.hub, config, split=source.split)
+        name = source.hub if config is None else f"{source.hub} ({config})"
+        for i, row in enumerate(load_dataset(source.hub, config, split=source.split), start=1):
+            yield f"{name}, row {i}", row
 
 
-def load_math(name: str, data: str | Path | None = None) -> list[tuple[str, str]]:
-    """(question, reference) pairs of a public set ``name``, from the hub or a local copy ``data``.
+def _local_rows(data: str | Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Rows with their place; lines count from 1, empty ones included."""
+    rows = read_rows(data)
+    numbers: list[int] = []
+    if Path(data).suffix.lower() == ".jsonl":
+        lines = Path(data).read_text(encoding="utf-8", errors="replace").split("\n")
+        numbers = [number for number, line in enumerate(lines, start=1) if line.strip()]
+    if len(numbers) != len(rows):  # no lines, or another encoding
+        return ((f"{data}, row {i}", row) for i, row in enumerate(rows, start=1))
+    return ((f"{data}, line {n}", row) for n, row in zip(numbers, rows, strict=True))
+
+
+def load_math(name: str, data: str | Path | None = None) -> MathRows:
+    """Questions and references of a public set ``name``, from the hub or a local copy ``data``.
 
     ``name`` is a key of :data:`SOURCES`, or ``"file"`` for a plain local file with columns
-    ``problem`` (or ``question``) and ``answer``.  Raises ``ValueError`` for an unknown name.
+    ``problem`` (or ``question``) and ``answer``.  Rows whose solution gives no answer are left
+    out: logged as a warning and listed in ``left_out``.  Raises ``ValueError`` for an unknown
+    name; for rows that lack a column or hold null, NaN, an object, naming each; where no row is
+    left.
     """
     if name != "file" and name not in SOURCES:
         raise ValueError(f"name is {name!r}; allowed: file, {', '.join(SOURCES)}")
     if name == "file" and data is None:
         raise ValueError("data is missing: the name 'file' needs a local file")
     source = SOURCES.get(name, PLAIN)
-    rows = _hub_rows(source) if data is None else read_rows(data)
-    where = source.hub if data is None else str(data)
-    return [question_and_answer(row, source, f"{where} row {i}") for i, row in enumerate(rows)]
+    pairs: list[tuple[str, str]] = []
+    left_out: list[LeftOut] = []
+    refused: list[LeftOut] = []
+    for place, row in _hub_rows(source) if data is None else _local_rows(data):
+        try:
+            pairs.append(question_and_answer(row, source))
+        except NoAnswer as reason:
+            left_out.append(LeftOut(place, str(reason)))
+        except ValueError as error:
+            refused.append(LeftOut(place, str(error)))
+    total = len(pairs) + len(left_out) + len(refused)
+    if refused:
+        raise ValueError(f"{_named(refused)} ({len(refused)} of {total} rows cannot be read)")
+    if not pairs:
+        where = source.hub if data is None else data
+        raise ValueError(f"{where} has no row with an answer{': ' * bool(total)}{_named(left_out)}")
+    if left_out:
+        _log.warning(
+            "%d of %d rows give no answer and are left out: %s",
+            len(left_out),
+            total,
+            _named(left_out),
+        )
+    return MathRows(tuple(pairs), tuple(left_out))
+
+
+def _named(rows: list[LeftOut]) -> str:
+    more = f"; and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else ""
+    return "; ".join(map(str, rows[:MAX_NAMED])) + more

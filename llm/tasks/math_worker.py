@@ -14,24 +14,9 @@ import resource
 import sys
 from typing import Any
 
+from diffsmooth.llm.tasks.math_equal import equal
+
 MEMORY_BYTES = 4 << 30
-
-
-def equal(gold: str, answer: str) -> bool:
-    """Whether ``answer`` (the content of a box) equals the reference ``gold``, by math-verify.
-
-    Texts that are equal character by character are equal; a reference that math-verify cannot
-    parse can only be matched so.
-    """
-    if gold.strip() == answer.strip():
-        return True
-    from math_verify import parse, verify
-
-    wrapped = gold if "$" in gold or "\\boxed" in gold else f"${gold}$"
-    # Its own timeouts are signals and raise outside the main thread; the pool kills instead.
-    expected = parse(wrapped, parsing_timeout=None)
-    found = parse(f"\\boxed{{{answer}}}", parsing_timeout=None)
-    return bool(verify(expected, found, timeout_seconds=None)) if expected and found else False
 
 
 def main() -> None:

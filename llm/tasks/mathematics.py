@@ -12,7 +12,7 @@ from pathlib import Path
 
 from diffsmooth.llm.tasks._boxed import boxed
 from diffsmooth.llm.tasks.base import NO_ANSWER, Problem, Verdict
-from diffsmooth.llm.tasks.math_data import load_math
+from diffsmooth.llm.tasks.math_data import LeftOut, load_math
 from diffsmooth.llm.tasks.math_pool import MathPool
 
 _log = logging.getLogger(__name__)
@@ -25,10 +25,15 @@ class Mathematics:
 
     ``pool`` does the comparisons; without one the task makes its own of two processes.  Score 1
     for a correct boxed answer, 0 otherwise; a comparison that runs into the timeout is wrong.
+    ``left_out`` are the rows of the data that gave no answer and so are no problems.
     """
 
     def __init__(
-        self, name: str, pairs: Sequence[tuple[str, str]], pool: MathPool | None = None
+        self,
+        name: str,
+        pairs: Sequence[tuple[str, str]],
+        pool: MathPool | None = None,
+        left_out: Sequence[LeftOut] = (),
     ) -> None:
         self._name = name
         self._problems = tuple(
@@ -36,13 +41,15 @@ class Mathematics:
             for i, (question, answer) in enumerate(pairs)
         )
         self.pool = pool or MathPool()
+        self.left_out = tuple(left_out)
 
     @classmethod
     def load(
         cls, name: str, data: str | Path | None = None, pool: MathPool | None = None
     ) -> Mathematics:
         """A public set by ``name`` (``math_data.SOURCES``), from the hub or a local file."""
-        return cls(name, load_math(name, data), pool)
+        rows = load_math(name, data)
+        return cls(name, rows.pairs, pool, rows.left_out)
 
     @property
     def name(self) -> str:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from diffsmooth.llm.tasks._boxed import MAX_CHARS, MAX_TAIL, boxed
 from diffsmooth.llm.tasks.base import NO_ANSWER, Task, Verdict
-from diffsmooth.llm.tasks.math_data import SOURCES, load_math
+from diffsmooth.llm.tasks.math_data import SOURCES, MathRows, load_math
 from diffsmooth.llm.tasks.math_pool import MathPool
 from diffsmooth.llm.tasks.mathematics import Mathematics
 from diffsmooth.llm.tasks.registry import load_task
@@ -40,7 +40,7 @@ def pool() -> Iterator[MathPool]:
         (r"\boxed{\{1\}}", r"\{1\}"),
         (r"\boxed{1} and \boxed{2", "1"),
         (r"\fbox{3}", "3"),
-        (r"\boxed{}", ""),
+        (r"\boxed{}", None),
         ("no box", None),
         (r"\boxed{1}" + " " * MAX_TAIL, None),
         (r"\boxed{" + "1" * (MAX_CHARS + 1) + "}", None),
@@ -87,7 +87,7 @@ def test_local_copy_of_every_source(tmp_path: Path, name: str, suffix: str) -> N
         pq.write_table(pa.Table.from_pylist([row]), path)
     else:
         path.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    assert load_math(name, path) == [expected]
+    assert load_math(name, path) == MathRows((expected,))
 
 
 def test_hub_route_reads_every_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_hub_route_reads_every_configuration(monkeypatch: pytest.MonkeyPatch) ->
         return [ROWS["math"][0]]
 
     monkeypatch.setattr(datasets, "load_dataset", fake)
-    assert len(load_math("math")) == 7
+    assert len(load_math("math").pairs) == 7
     assert {a[::2] for a in asked} == {("EleutherAI/hendrycks_math", "test")}
     assert len({a[1] for a in asked}) == 7
 
@@ -108,10 +108,10 @@ def test_hub_route_reads_every_configuration(monkeypatch: pytest.MonkeyPatch) ->
 def test_bad_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text('{"problem": "p"}\n')
-    with pytest.raises(ValueError, match=r"bad\.jsonl row 0 has no column 'answer'"):
+    with pytest.raises(ValueError, match=r"bad\.jsonl.*no column 'answer'"):
         load_math("file", path)
     path.write_text('{"question": "p", "answer": "7"}\n')
-    with pytest.raises(ValueError, match="row 0: no '####'"):
+    with pytest.raises(ValueError, match=r"has no row with an answer.*no '####'"):
         load_math("gsm8k", path)
     with pytest.raises(ValueError, match="allowed: file, math500"):
         load_math("algebra")
@@ -231,10 +231,10 @@ def test_bad_pools_are_refused(bad: dict[str, Any]) -> None:
 
 
 def test_a_real_hang_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tower of powers keeps sympy busy for ever; the verdict comes all the same."""
+    """A root to a huge power keeps sympy busy for ever; the verdict comes all the same."""
     with MathPool(workers=1, timeout=1.0) as pool:
         task = Mathematics("file", [("?", "2")], pool)
-        tower = "9^{9^{9^{9^{9}}}}"
+        tower = r"\sqrt{2}^{9999^{9}}"
         verdict = task.verify(task.problems()[0], rf"\boxed{{{tower}}}")
         assert not verdict.correct
         assert pool.compare([("2", tower)])[0] in ("timeout", "error")
