@@ -15,20 +15,27 @@ class Atlas:
     theory names.
     """
 
-    regimes: tuple[str, ...] = ()
-    """Families of cells; all seven if none is given."""
+    regimes: tuple[str, ...] | None = None
+    """Families of cells; all seven if the option is left out."""
 
-    heuristics: tuple[str, ...] = ()
-    """Remedies by name; all of them if none is given (grpo, the reference, is always run)."""
+    heuristics: tuple[str, ...] | None = None
+    """Remedies by name; all if the option is left out (grpo, the reference, is always run)."""
 
     seeds: int = 32
     """Independent problem sets a cell."""
 
-    every: int = 1
-    """Run every n-th cell of each family only."""
+    cells: int = 56
+    """Cells of the map, the same number of each family, chosen to span every parameter and the
+    values of ``survive`` (half an hour on two cores)."""
+
+    full: bool = False
+    """All 303 cells of the sweeps, at each family's own ``survive``, instead of ``--cells``."""
+
+    every: int | None = None
+    """One in so many of the 303 cells instead, each parameter's range kept (1: all)."""
 
     quick: bool = False
-    """A small map in a few minutes: every eleventh cell, 8 seeds."""
+    """A small map in a few minutes: 14 cells, 8 seeds."""
 
     jobs: int = 2
     """Worker processes."""
@@ -45,20 +52,26 @@ class Atlas:
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise ValueError(f"--jobs: must be at least 1, got {self.jobs}")
-        if self.every < 1:
+        if self.every is not None and self.every < 1:
             raise ValueError(f"--every: must be at least 1, got {self.every}")
+        if self.full + self.quick + (self.every is not None) > 1:
+            raise ValueError("--full, --quick, --every: give one of them at most")
+        if self.regimes == ():
+            raise ValueError("--regimes: at least one name is needed, or leave the option out")
 
 
 def run(config: Atlas) -> int:
     """Run what is missing, then write tables, figures and the page; returns 0."""
+    from diffsmooth.sim.heuristics import named
     from diffsmooth.sim.report import make_atlas
 
     make_atlas(
         config.out,
-        regimes=config.regimes,
-        heuristics=config.heuristics,
+        regimes=config.regimes or (),
+        heuristics=named(config.heuristics),
         seeds=8 if config.quick else config.seeds,
-        every=11 if config.quick else config.every,
+        every=1 if config.full else config.every,
+        cells=14 if config.quick else config.cells,
         jobs=config.jobs,
         engine=config.engine,
     )

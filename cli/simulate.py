@@ -20,8 +20,8 @@ class Simulate:
     regime: tyro.conf.Positional[str]
     """Regime or cell."""
 
-    heuristics: tuple[str, ...] = ()
-    """Remedies by name; all of them if none is given."""
+    heuristics: tuple[str, ...] | None = None
+    """Remedies by name; all of them if the option is left out."""
 
     seeds: int = 32
     """Independent problem sets; half tune the strengths, half compare."""
@@ -38,11 +38,12 @@ class Simulate:
 
 def run(config: Simulate) -> int:
     """Run the cell, print who stands where, draw the figure; returns 0."""
+    from diffsmooth.sim.heuristics import named
     from diffsmooth.sim.simulate import simulate
 
     simulate(
         config.regime,
-        config.heuristics,
+        named(config.heuristics),
         seeds=config.seeds,
         dynamics=config.dynamics,
         out=config.out,

@@ -3,7 +3,7 @@
 Every question has two answers; each gives a share of agreement, and beside it what that share is
 worth: the share that always naming the commonest measured answer would reach (``commonest``), and
 Cohen's kappa (1: perfect, 0: what chance alone gives to a guess with the same frequencies), with
-intervals from a bootstrap over cells.  Where all measured answers are one, or all predicted ones,
+jackknife intervals over cells.  Where all measured answers are one, or all predicted ones,
 kappa is 0: the agreement says nothing.  It is undefined (NaN) where both are one and the same.
 
 B9  at the KL-regularised optimum, does a small entropy bonus or a penalty give more correctness?
@@ -31,7 +31,7 @@ the first checkpoint: a few sampled steps, at which the noise of groups also tak
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +41,9 @@ from diffsmooth.sim.atlas import load, standings
 from diffsmooth.sim.cells import REFERENCE, REFERENCE_STRENGTH, Cell
 from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.heuristics import HEURISTICS
+from diffsmooth.sim.intervals import Interval, clopper_pearson, jackknife, wilson
 from diffsmooth.sim.predictions import BETA, entropy_speeds
 from diffsmooth.sim.regimes import regime
-from diffsmooth.sim.statistics import Interval, wilson
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 ENTROPY_STRENGTH = 0.1
 #: Cells with fewer effective solutions than this count as having one.
 ONE_SOLUTION = 1.05
-_RESAMPLES = 2000
 
 
 def agreement(cells: Sequence[Cell], out: Path) -> tuple[pa.Table, pa.Table]:
@@ -97,7 +96,7 @@ def _share(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The share of answers that agree, and what it is worth.
 
     counts (cells, 4): said and found, said only, found only, neither.  Answers of one cell are not
-    independent, so that cells are what is resampled.
+    independent, so that cells are the units of the intervals.
     """
     cells = list(dict.fromkeys(r["cell"] for r in rows))
     counts = np.zeros((len(cells), 4))
@@ -105,14 +104,13 @@ def _share(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         counts[cells.index(r["cell"]), 2 * (not r["said"]) + (not r["found"])] += 1
     total, asked = counts.sum(0), len(rows)
     agree = int(total[0] + total[3])
-    rng = np.random.Generator(np.random.Philox(0))
-    weights = rng.multinomial(len(cells), np.full(len(cells), 1 / len(cells)), _RESAMPLES)
-    resampled = weights @ counts
     if asked == len(cells):
         share = wilson(agree, asked)
     else:
-        share = _percentiles(agree / asked, (resampled[:, 0] + resampled[:, 3]) / resampled.sum(1))
-    chance = _percentiles(float(kappa(total)), kappa(resampled))
+        share = _over_cells(counts, lambda c: (c[0] + c[3]) / c.sum(), 0.0)
+        if agree in (0, asked):  # no spread over cells: what that many cells can say
+            share = clopper_pearson(len(cells) * (agree > 0), len(cells))
+    chance = _over_cells(counts, lambda c: float(kappa(c)), -1.0)
     return {
         "agree": agree,
         "asked": asked,
@@ -141,17 +139,26 @@ def kappa(counts: Float) -> Float:
         return np.asarray(1 - (said_only + found_only) / asked / spread)
 
 
-def _percentiles(value: float, resampled: Float) -> Interval:
-    """95 % percentile interval over the resamples with a value; it contains the estimate."""
-    defined = resampled[~np.isnan(resampled)]
-    if np.isnan(value) or not len(defined):
-        return Interval(value, float("nan"), float("nan"))
-    low, high = np.quantile(defined, (0.025, 0.975))
-    return Interval(value, float(min(low, value)), float(max(high, value)))
+def _over_cells(counts: Float, statistic: Callable[[Float], float], least: float) -> Interval:
+    """A statistic of the summed counts (cells, 4) with its jackknife interval over cells.
+
+    Cut at ``least`` and 1, the ends of what it can be; without ends where it is undefined for all
+    cells, or for all but one, and for a single cell.
+    """
+    value = float(statistic(counts.sum(0)))
+    unknown = Interval(value, float("nan"), float("nan"))
+    if len(counts) < 2:
+        return unknown
+    _, low, high = jackknife(lambda w: statistic(w[0] @ counts), (len(counts),))
+    if np.isnan([value, low, high]).any():
+        return unknown
+    return Interval(value, max(float(low), least), min(float(high), 1.0))
 
 
 def _rows(runs: dict[str, Any], name: str, strength: float) -> Any:
-    return (runs["heuristic"] == name) & np.isclose(runs["strength"], strength)
+    return (
+        (runs["heuristic"] == name) & np.isclose(runs["strength"], strength) & (runs["rate"] == 1)
+    )
 
 
 #: (at, predicted, measured, the theory's answer, the measured answer)

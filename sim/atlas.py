@@ -1,9 +1,14 @@
 """The map: for every cell who wins, by how much, and what the theory had said.
 
-Strengths are tuned on the even seeds and compared on the odd ones, so that no remedy is judged on
-the seeds that chose its strength.  Everything is asked of pairs: a remedy and the reference (GRPO,
-tuned alike) on the odd seeds where both reach the matched level.  Remedies are ranked by that
-difference; their values alone are means over different seeds.
+Every remedy is tuned over the same number of trials (strength x learning rate) on the even seeds
+and compared on the odd ones, so that none is judged on the seeds that chose its trial.  Everything
+is asked of pairs: a remedy and the reference (GRPO, tuned alike) on every odd seed.
+
+A seed on which a remedy does not reach the matched level is a seed that it has lost: there it
+counts with the value that it ended with, and with no more than the reference has.  A remedy that
+reaches the level on less than :data:`REACH` of the odd seeds ranks behind all that do, whatever its
+values, and is never surely above.  Two comparisons need no level: at equal steps, and the area
+under the frontier.
 """
 
 from __future__ import annotations
@@ -20,40 +25,40 @@ from diffsmooth import records
 from diffsmooth.sim.cells import REFERENCE, REFERENCE_STRENGTH, Cell
 from diffsmooth.sim.dynamics.models import Bool, Float
 from diffsmooth.sim.heuristics import HEURISTICS
+from diffsmooth.sim.intervals import Interval, adjusted, p_value, paired_difference
 from diffsmooth.sim.regimes import regime
-from diffsmooth.sim.statistics import (
-    Interval,
-    interquartile_mean,
-    paired_difference,
-    probability_of_improvement,
-)
+from diffsmooth.sim.statistics import interquartile_mean, probability_of_improvement
 from diffsmooth.sim.sweep import path
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Where remedies are compared, and by what: (column prefix, what is matched).
-MATCHES = ("pass@1", "kl")
-#: A strength counts if at least this share of the tuning seeds reaches the matched level.
+#: Where remedies are compared, and by what: a table's column is ``at {match}:{measure}``.
+MATCHES = ("pass@1", "kl", "steps", "frontier")
+#: A remedy keeps up if it reaches the matched level on at least this share of the seeds.
 REACH = 0.9
+#: Share of false ones among the cells called surely above or below (Benjamini and Hochberg).
+RATE = 0.05
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One remedy in one cell at one match: its tuned strength and how it compares.
+    """One remedy in one cell at one match: its tuned trial and how it compares.
 
+    strength, rate
+        The trial that won the tuning; ``rate`` is the factor on the learning rate.
     seeds, reached
-        Odd seeds on which it and the reference both reach the level, and the share of all odd seeds
-        on which it does.  Every number below is about the former.
+        Number of odd seeds compared, and the share of them on which it reaches the level.
     value, iqm, reference
         Mean and interquartile mean of the primary measure, and the reference's mean.
     difference
-        ``value - reference``, paired, with a 95 % bootstrap interval.
+        ``value - reference``, paired, with Student's 95 % interval.
+    p
+        Two-sided p of no difference; 1 for the reference.
     improvement
         Probability that a random seed of it beats one of the reference.
     margin
-        Over the next remedy in rank, paired on the odd seeds where both reach the level; None for
-        the last and where there are less than two.
+        Over the next remedy in rank, paired; None for the last.
     """
 
     heuristic: str
@@ -66,79 +71,109 @@ class Standing:
     difference: Interval
     improvement: float
     margin: Interval | None = None
+    rate: float = 1.0
+    p: float = 1.0
+
+    @property
+    def keeps_up(self) -> bool:
+        """Does it reach the level often enough to win anything?"""
+        return self.reached >= REACH
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A tuned trial on the odd seeds: values (seeds,) with losses counted, and where it arrived."""
+
+    strength: float
+    rate: float
+    values: Float
+    arrived: Bool
 
 
 def standings(runs: Mapping[str, Any], primary: str, match: str) -> list[Standing]:
-    """Remedies of a cell by their difference to the reference, the best first.
+    """Every remedy of a cell by its difference to the reference, the best first.
 
-    Those that reach the matched level too rarely to be compared are left out.  ``runs`` are the
-    columns of a cell's table.
+    Those that do not keep up with the matched level come last, with what they ended with.  ``runs``
+    are the columns of a cell's table; without a column ``final:{primary}`` a lost seed counts 0,
+    the least that any measure can be.  Empty without the reference.
     """
     column = runs[f"at {match}:{primary}"].astype(np.float64)
-    chosen = {}
-    for name in dict.fromkeys(runs["heuristic"]):
-        found = _tuned(runs, column, name)
-        if found is not None:
-            chosen[name] = found
-    if REFERENCE not in chosen:
+    final = runs.get(f"final:{primary}")
+    ended = np.zeros_like(column) if final is None else final.astype(np.float64)
+    odd = runs["seed"] % 2 == 1
+    plain = _rows(runs, REFERENCE, REFERENCE_STRENGTH)
+    if np.isnan(column[plain]).all():
         return []
-    reference = chosen[REFERENCE][1]
-    out = []
-    for name, (strength, values) in chosen.items():
-        both = ~np.isnan(values) & ~np.isnan(reference)
-        if both.sum() < 2:
-            continue
-        mine, theirs = values[both], reference[both]
-        out.append(
-            Standing(
-                name,
-                strength,
-                int(both.sum()),
-                float((~np.isnan(values)).mean()),
-                float(mine.mean()),
-                interquartile_mean(mine),
-                float(theirs.mean()),
-                paired_difference(mine, theirs),
-                probability_of_improvement(mine, theirs),
-            )
+    # The reference sets the level at its own rate; where another rate misses it, that stands in.
+    own = np.where(np.isnan(column[plain]), ended[plain], column[plain])
+    tuned = _tuned(runs, column, ended, own, REFERENCE)
+    base = np.where(tuned.arrived, tuned.values, own[runs["seed"][plain] % 2 == 1])
+    chosen = {REFERENCE: replace(tuned, values=base)}
+    for name in dict.fromkeys(runs["heuristic"]):
+        if name != REFERENCE:
+            found = _tuned(runs, column, ended, own, name)
+            lost = np.minimum(ended[_rows(runs, name, found.strength, found.rate) & odd], base)
+            chosen[name] = replace(found, values=np.where(found.arrived, found.values, lost))
+    out = [
+        Standing(
+            name,
+            trial.strength,
+            len(base),
+            float(trial.arrived.mean()),
+            float(trial.values.mean()),
+            interquartile_mean(trial.values),
+            float(base.mean()),
+            paired_difference(trial.values, base),
+            probability_of_improvement(trial.values, base),
+            rate=trial.rate,
+            p=1.0 if name == REFERENCE else p_value(trial.values - base),
         )
-    ranked = sorted(out, key=lambda s: (-s.difference.value, s.heuristic))
+        for name, trial in chosen.items()
+    ]
+    ranked = sorted(out, key=lambda s: (not s.keeps_up, -s.difference.value, s.heuristic))
     return [
-        replace(s, margin=_margin(chosen[s.heuristic][1], chosen[after.heuristic][1]))
+        replace(
+            s,
+            margin=paired_difference(chosen[s.heuristic].values, chosen[after.heuristic].values),
+        )
         for s, after in pairwise(ranked)
     ] + ranked[-1:]
 
 
-def _margin(mine: Float, theirs: Float) -> Interval | None:
-    both = ~np.isnan(mine) & ~np.isnan(theirs)
-    return paired_difference(mine[both], theirs[both]) if both.sum() >= 2 else None
+def _tuned(runs: Mapping[str, Any], column: Float, ended: Float, plain: Float, name: str) -> _Trial:
+    """The trial that is best on the even seeds, and its values on the odd ones.
 
-
-def _tuned(runs: Mapping[str, Any], column: Float, name: str) -> tuple[float, Float] | None:
-    """(strength, values on the odd seeds) of the strength that is best on the even seeds.
-
-    Best by the mean difference to the reference at its own learning rate, so that strengths which
-    reach the level on different seeds can be told apart.
+    Best by the mean difference to the reference at its own learning rate, lost seeds counted, of
+    the trials that keep up there; if none does, of those that arrive most often.
     """
-    even, odd = runs["seed"] % 2 == 0, runs["seed"] % 2 == 1
-    plain = column[_rows(runs, REFERENCE, REFERENCE_STRENGTH) & even]
-    best: tuple[float, float] | None = None
-    for strength in np.unique(runs["strength"][runs["heuristic"] == name]):
-        gain = column[_rows(runs, name, strength) & even] - plain
-        reached = ~np.isnan(gain)
-        if reached.mean() >= REACH and (best is None or gain[reached].mean() > best[0]):
-            best = (float(gain[reached].mean()), float(strength))
-    if best is None:
-        return None
-    return best[1], column[_rows(runs, name, best[1]) & odd]
+    mine = runs["heuristic"] == name
+    rates = runs["rate"] if "rate" in runs else np.ones(len(mine))
+    best: tuple[tuple[float, float], _Trial] | None = None
+    for strength, rate in dict.fromkeys(zip(runs["strength"][mine], rates[mine], strict=True)):
+        rows = _rows(runs, name, strength, rate)
+        value, even = column[rows], runs["seed"][rows] % 2 == 0
+        arrived = ~np.isnan(value)
+        counted = np.where(arrived, value, np.minimum(ended[rows], plain))
+        share = float(arrived[even].mean())
+        score = (min(share, REACH), float((counted - plain)[even].mean()))
+        if best is None or score > best[0]:
+            trial = _Trial(float(strength), float(rate), counted[~even], arrived[~even])
+            best = (score, trial)
+    assert best is not None
+    return best[1]
 
 
-def _rows(runs: Mapping[str, Any], name: str, strength: float) -> Bool:
-    return np.asarray((runs["heuristic"] == name) & (runs["strength"] == strength))
+def _rows(runs: Mapping[str, Any], name: str, strength: float, rate: float = 1.0) -> Bool:
+    rows = (runs["heuristic"] == name) & (runs["strength"] == strength)
+    return np.asarray(rows & (runs["rate"] == rate) if "rate" in runs else rows)
 
 
 def summary(cells: Sequence[Cell], out: Path) -> pa.Table:
-    """One row per cell, match and remedy: ``out/summary.parquet`` is this table."""
+    """One row per cell, match and remedy: ``out/summary.parquet`` is this table.
+
+    ``better`` and ``worse`` hold over the whole map: p-values of all cells and remedies at one
+    match are corrected together for their number (``q``; rate :data:`RATE`).
+    """
     import pyarrow as pa
 
     rows: list[dict[str, Any]] = []
@@ -152,11 +187,14 @@ def summary(cells: Sequence[Cell], out: Path) -> pa.Table:
                     {
                         "cell": cell.regime,
                         "regime": place.name,
+                        "link": place.link,
+                        "survive": float("nan") if place.survive is None else place.survive,
                         "match": match,
                         "rank": rank,
                         "heuristic": s.heuristic,
                         "part": HEURISTICS[s.heuristic].part,
                         "strength": s.strength,
+                        "rate": s.rate,
                         "seeds": s.seeds,
                         "reached": s.reached,
                         "value": s.value,
@@ -166,13 +204,21 @@ def summary(cells: Sequence[Cell], out: Path) -> pa.Table:
                         "low": s.difference.low,
                         "high": s.difference.high,
                         "improvement": s.improvement,
-                        "worse": s.difference.below,
-                        "better": s.difference.above,
+                        "keeps_up": s.keeps_up,
+                        "p": s.p,
                         "margin": s.margin.value if s.margin else float("nan"),
                         "margin_low": s.margin.low if s.margin else float("nan"),
                         "margin_high": s.margin.high if s.margin else float("nan"),
                     }
                 )
+    for match in MATCHES:
+        mine = [r for r in rows if r["match"] == match and r["heuristic"] != REFERENCE]
+        for row, q in zip(mine, adjusted([r["p"] for r in mine]), strict=True):
+            row["q"] = float(q)
+    for row in rows:
+        sure = row.setdefault("q", 1.0) <= RATE
+        row["worse"] = sure and row["difference"] < 0
+        row["better"] = sure and row["difference"] > 0 and row["keeps_up"]
     return pa.Table.from_pylist(rows)
 
 

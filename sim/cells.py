@@ -1,28 +1,29 @@
 """One cell of the map: a regime with all remedies, and what is kept of it.
 
-Three tables a cell: ``runs`` (one row per heuristic, strength and seed: where it ended, and where
-it was at matched pass@1 and at matched KL), ``frontier`` (the path: means over seeds, with 95 %
-intervals of the regime's measure and of H(q)) and ``theory`` (what the theorems say of the cell's
-base policies, seed by seed).
+Three tables a cell: ``runs`` (one row per heuristic, strength, learning rate and seed: where it
+ended, where it was at matched pass@1 and at matched KL, and the area under its frontier),
+``frontier`` (the path: means over seeds, with 95 % intervals of the regime's measure and of H(q))
+and ``theory`` (what the theorems say of the cell's base policies, seed by seed).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsmooth.sim import formulas
 from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.heuristics import HEURISTICS, heuristic
-from diffsmooth.sim.matching import at_level, level
+from diffsmooth.sim.intervals import mean_intervals
+from diffsmooth.sim.matching import at_level, frontier_area, level
 from diffsmooth.sim.measures import KS, collapse_time
 from diffsmooth.sim.paths import Dynamics, Laboratory, Paths
 from diffsmooth.sim.predictions import predictions
 from diffsmooth.sim.regimes import regime
-from diffsmooth.sim.statistics import mean_intervals
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,8 +64,6 @@ class Cell:
     seeds: int = 32
     dynamics: Dynamics = "sampled"
     device: str | None = None
-    #: Part of the tables' key: raised when what they hold changes; older ones are not resumed.
-    tables: int = field(default=3, init=False)
 
     def __post_init__(self) -> None:
         regime(self.regime)
@@ -72,6 +71,30 @@ class Cell:
             heuristic(name)
         if self.seeds < 4:
             raise ValueError(f"seeds: at least 4 (half tune, half compare), got {self.seeds}")
+
+    def key(self) -> dict[str, Any]:
+        """Everything that decides the cell's numbers: its stored tables are named by its hash.
+
+        The regime and its training with all their parameters, every trial of every heuristic with
+        the update that it stands for, seeds, dynamics, device, and the version of the formulas.
+        """
+        place = regime(self.regime)
+        remedies = {}
+        for name in dict.fromkeys((REFERENCE, *self.heuristics)):
+            remedy = heuristic(name)
+            remedies[name] = [f"{s!r} x{r!r}: {remedy.at(s, r)!r}" for s, r in remedy.trials]
+        return {
+            "regime": self.regime,
+            "parameters": repr(place),
+            "training": repr(place.training),
+            "primary": place.primary,
+            "heuristics": list(self.heuristics),
+            "remedies": remedies,
+            "seeds": self.seeds,
+            "dynamics": self.dynamics,
+            "device": self.device,
+            "formulas": formulas.version(),
+        }
 
 
 def run_cell(cell: Cell) -> dict[str, pa.Table]:
@@ -81,17 +104,19 @@ def run_cell(cell: Cell) -> dict[str, pa.Table]:
     laboratory = Laboratory(
         regime(cell.regime), range(cell.seeds), cell.dynamics, device=cell.device
     )
-    reference = laboratory.run(REFERENCE)
+    reference = laboratory.tune(REFERENCE)
     goals = {key: level(reference, REFERENCE_STRENGTH, key) for key in ("pass@1", "kl")}
-    bands = dict.fromkeys((regime(cell.regime).primary, "class_entropy"))
+    primary = regime(cell.regime).primary
+    bands = dict.fromkeys((primary, "class_entropy"))
+    span = _span(reference)
     runs, frontier = [], []
     done = {REFERENCE: reference}
     for name in cell.heuristics:
         same = twin(laboratory, name)
         if same not in done:
-            done[same] = laboratory.run(same)
+            done[same] = laboratory.tune(same)
         paths = replace(done[same], heuristic=name)
-        runs.append(_runs(paths, goals))
+        runs.append(_runs(paths, goals, primary, span))
         frontier.append(_frontier(paths, bands))
     return {
         "runs": pa.concat_tables(runs),
@@ -113,13 +138,22 @@ def twin(laboratory: Laboratory, name: str) -> str:
     return name
 
 
-def _runs(paths: Paths, goals: dict[str, Float]) -> pa.Table:
+def _span(reference: Paths) -> tuple[Float, Float]:
+    """(S,) each: the pass@1 that the reference starts from, and its largest."""
+    path = reference.measures["pass@1"][:, reference.trial(REFERENCE_STRENGTH)]
+    return path[0], path.max(axis=0)
+
+
+def _runs(
+    paths: Paths, goals: dict[str, Float], primary: str, span: tuple[Float, Float]
+) -> pa.Table:
     import pyarrow as pa
 
     strengths, seeds = paths.measures["pass@1"].shape[1:]
     columns = {
         "heuristic": np.full(strengths * seeds, paths.heuristic),
         "strength": np.repeat(np.array(paths.strengths, dtype=np.float64), seeds),
+        "rate": np.repeat(np.array(paths.rates, dtype=np.float64), seeds),
         "seed": np.tile(np.arange(seeds, dtype=np.int32), strengths),
     }
 
@@ -132,6 +166,10 @@ def _runs(paths: Paths, goals: dict[str, Float]) -> pa.Table:
     for key, goal in goals.items():
         for name, value in at_level(kept, key, goal).items():
             columns[f"at {key}:{name}"] = _column(value)
+    # Comparisons that need no level: at equal steps, and over the whole frontier.
+    columns[f"at steps:{primary}"] = columns[f"final:{primary}"]
+    area = frontier_area(paths.measures["pass@1"], paths.measures[primary], *span)
+    columns[f"at frontier:{primary}"] = _column(area)
     return pa.table(columns)
 
 
@@ -142,6 +180,7 @@ def _frontier(paths: Paths, bands: Iterable[str]) -> pa.Table:
     columns = {
         "heuristic": np.full(steps * strengths, paths.heuristic),
         "strength": np.tile(np.array(paths.strengths, dtype=np.float64), steps),
+        "rate": np.tile(np.array(paths.rates, dtype=np.float64), steps),
         "step": np.repeat(paths.steps, strengths),
     }
     for key in FRONTIER:

@@ -13,8 +13,8 @@ import numpy as np
 
 from diffsmooth.sim.cells import REFERENCE
 from diffsmooth.sim.figures import canvas, columns, style
+from diffsmooth.sim.intervals import paired_difference
 from diffsmooth.sim.measures import KS
-from diffsmooth.sim.statistics import paired_difference
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,23 +46,28 @@ PARAMETERS = {
 
 
 def frontier(
-    table: pa.Table, chosen: Mapping[str, float], primary: str, title: str, path: Path
+    table: pa.Table,
+    chosen: Mapping[str, tuple[float, float]],
+    primary: str,
+    title: str,
+    path: Path,
 ) -> Path:
     """Correctness against the primary measure along training; pass@k on test and on train.
 
-    ``chosen``: heuristic -> strength, at most eight so that each keeps a look of its own.  Lines
+    ``chosen``: heuristic -> (strength, rate), at most eight so that each keeps a look of its own.  Lines
     are means over seeds and bars their 95 % intervals, unpaired; an open circle is the base
     policy, where every line starts.
     """
     data = columns(table)
     with canvas(path, 2, 2, (4.4, 3.3)) as (figure, grid):
         paths, distance, test, train = grid.reshape(-1)
-        for index, (name, strength) in enumerate(chosen.items()):
+        for index, (name, (strength, rate)) in enumerate(chosen.items()):
             rows = (data["heuristic"] == name) & np.isclose(data["strength"], strength)
+            rows &= np.isclose(data["rate"], rate)
             # Each remedy has its markers and bars at places of its own.
             at = (1 + index % 4, 4)
             look = {**style(index), "markevery": at, "errorevery": at, "elinewidth": 0.8}
-            label = f"{name} ({strength:g})"
+            label = f"{name} ({strength:g}, x{rate:.3g})"
             for ax, x, y in ((paths, "pass@1", primary), (distance, "kl", "class_entropy")):
                 middle = data[y][rows]
                 reach = [middle - data[f"{y}:low"][rows], data[f"{y}:high"][rows] - middle]
@@ -85,7 +90,7 @@ def frontier(
             ax.set_xticks(KS, [str(k) for k in KS])
             ax.set(xlabel="draws k", ylabel=f"pass@k, {where} prompts", ylim=(0, 1.03))
             ax.set_title(f"{where} prompts, after training")
-        said = "strength in brackets; bars: 95 % interval of the mean; open circle: base policy"
+        said = "strength and learning rate in brackets; bars: 95 % interval of the mean; open circle: base policy"
         figure.suptitle(f"{title} ({said})", fontsize=10)
         handles, names = paths.get_legend_handles_labels()
         more, label = train.get_legend_handles_labels()
@@ -351,11 +356,17 @@ def simplex(table: pa.Table, labels: Mapping[str, str], path: Path) -> Path:
     return path
 
 
-def winners(table: pa.Table, match: str, path: Path) -> Path:
+def winners_name(match: str, link: str) -> str:
+    """File name of the figure of :func:`winners`."""
+    words = f"winners-{match.replace('@', '')}-{link}.png"
+    return words.replace(" ", "-")
+
+
+def winners(table: pa.Table, match: str, link: str, path: Path) -> Path:
     """Every remedy at a glance: mean difference to GRPO with its interval, how often it comes
     first, and in how many cells it is surely above or below GRPO.
 
-    The interval is over cells (bootstrap, 95 %), the thin line holds the middle 80 % of cells.
+    The interval is over cells (Student's, 95 %), the thin line holds the middle 80 % of cells.
     """
     data = columns(table)
     at = data["match"] == match
@@ -380,7 +391,7 @@ def winners(table: pa.Table, match: str, path: Path) -> Path:
             first.barh(place, ahead.sum(), color=style(2)["color"])
             sure.barh(place, (rows & data["better"]).sum(), color=style(2)["color"])
             sure.barh(place, -(rows & data["worse"]).sum(), color=style(1)["color"], hatch="///")
-        effect.set(xlabel="difference to GRPO", title=f"at matched {level(match)}: by how much?")
+        effect.set(xlabel="difference to GRPO", title=f"{level(match)}: by how much?")
         first.set(xlabel="cells (filled: surely ahead of the second)", title="comes first")
         sure.set(xlabel="cells", title="surely below (left) or above (right) GRPO")
         for ax in grid[0]:
@@ -391,7 +402,7 @@ def winners(table: pa.Table, match: str, path: Path) -> Path:
             ax.xaxis.get_major_locator().set_params(integer=True)
         sure.xaxis.set_major_formatter(lambda x, _: f"{abs(x):.0f}")
         figure.suptitle(
-            "Every remedy, tuned, over all cells where it can be compared "
+            f"{link}: every remedy, tuned, over {len(set(data['cell'][at]))} cells "
             "(thick: 95 % interval of the mean; thin: middle 80 % of cells)",
             fontsize=9,
         )
@@ -399,8 +410,9 @@ def winners(table: pa.Table, match: str, path: Path) -> Path:
 
 
 def level(match: str) -> str:
-    """What is matched, in words."""
-    return {"kl": "KL"}.get(match, match)
+    """Where remedies are compared, in words."""
+    words = {"kl": "at matched KL", "steps": "at equal steps", "frontier": "area under frontier"}
+    return words.get(match, f"at matched {match}")
 
 
 def columns_of(rows: list[dict[str, Any]]) -> pa.Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,16 +11,13 @@ import numpy as np
 
 from diffsmooth import records
 from diffsmooth.sim.cells import REFERENCE
-from diffsmooth.sim.charts import level, number
+from diffsmooth.sim.charts import level, number, winners_name
 from diffsmooth.sim.heuristics import HEURISTICS
-from diffsmooth.sim.statistics import paired_difference
+from diffsmooth.sim.intervals import mean_interval
+from diffsmooth.sim.regimes.base import LINKS
 
-#: Figures of the map that stand on the page, with what they show.
+#: Figures of the map that stand on the page beside the winners, with what they show.
 FIGURES = {
-    "winners-pass1": "Every remedy over all cells, at matched pass@1: mean difference to GRPO "
-    "(thick: 95 % interval over cells; thin: the middle 80 % of cells), cells in which it comes "
-    "first, cells in which it is surely below or above GRPO",
-    "winners-kl": "The same at matched KL",
     "theory": "Predictions on base policies (solid line: the theory's boundary) against what "
     "training did (dashed line: the measured one)",
     "phase-bandit": "Phase diagrams of the bandit: measured differences, with the boundaries that "
@@ -63,33 +59,119 @@ def write_findings(out: Path, page: Path) -> Path:
             raise FileNotFoundError(f"{file}: run diffsmooth atlas --out {out.name} first")
     rows = records.read_table(tables["summary"]).to_pylist()
     shares = records.read_table(tables["shares"]).to_pylist()
-    remedies = _remedies(out, {r["cell"] for r in rows})
-    parts = ["# Where each remedy helps: the atlas's findings", _lead(rows, remedies)]
-    for match in dict.fromkeys(r["match"] for r in rows):
-        mine = [r for r in rows if r["match"] == match]
-        parts += [f"## At matched {level(match)}", _summary(mine, remedies)]
-        parts += ["### Who comes first", _winners(mine), "### Which part comes first", _parts(mine)]
-        parts += ["### Every remedy against GRPO", markdown(*by_remedy(mine))]
-        parts += ["### Where remedies are below GRPO", _below(mine)]
+    remedies = list(dict.fromkeys(r["heuristic"] for r in rows))
+    parts = ["# Where each remedy helps: the atlas's findings", _first_lines(rows)]
+    parts += [_lead(rows, remedies)]
+    for link in LINKS:
+        there = [r for r in rows if r["link"] == link]
+        if not there:
+            continue
+        cells = len({r["cell"] for r in there})
+        parts += [f"## {link.capitalize()}: {LINKS[link]} ({cells} cells)"]
+        if link == "control":
+            parts.append(_control(there))
+            continue
+        for match in dict.fromkeys(r["match"] for r in there):
+            mine = [r for r in there if r["match"] == match]
+            parts += [f"### {link.capitalize()}, {level(match)}", _summary(mine)]
+            parts += ["#### Who comes first", _winners(mine)]
+            parts += ["#### Which part comes first", _parts(mine)]
+            parts += ["#### Every remedy against GRPO", markdown(*by_remedy(mine))]
+            parts += ["#### Where remedies are below GRPO", _below(mine)]
+            if link == "voided solutions" and match == "pass@1":
+                parts += ["#### By the chance that a solution still passes", _by_survive(mine)]
+            caption = (
+                f"{link.capitalize()}, {level(match)}: mean difference to GRPO (thick: 95 % "
+                "interval over cells; thin: the middle 80 % of cells), cells in which a remedy "
+                "comes first, cells in which it is surely below or above GRPO"
+            )
+            parts += _picture(out, page, winners_name(match, link), caption)
     parts += ["## Does the theory name the winner?", _WORTH, _agreement(shares)]
     for name, caption in FIGURES.items():
-        file = out / "figures" / f"{name}.png"
-        if file.is_file():
-            copy = page.parent / "figures" / f"atlas-{name}.png"
-            records.write_bytes(copy, file.read_bytes())
-            parts.append(f"![{caption}](figures/{copy.name})\n\n*{caption}.*")
+        parts += _picture(out, page, f"{name}.png", caption)
     records.write_bytes(page, ("\n\n".join(parts) + "\n").encode())
     return page
 
 
-def _remedies(out: Path, cells: set[str]) -> list[str]:
-    """What was run in these cells, compared or not, by the cells' sidecars."""
-    found = set()
-    for file in (out / "cells").glob("*.sidecar.json"):
-        config = json.loads(file.read_text())["config"]
-        if config["regime"] in cells:
-            found.update(config["heuristics"])
-    return [name for name in HEURISTICS if name in found]
+def _picture(out: Path, page: Path, name: str, caption: str) -> list[str]:
+    """The figure copied beside the page, as Markdown; nothing where it was not drawn."""
+    file = out / "figures" / name
+    if not file.is_file():
+        return []
+    copy = page.parent / "figures" / f"atlas-{name}"
+    records.write_bytes(copy, file.read_bytes())
+    return [f"![{caption}](figures/{copy.name})\n\n*{caption}.*"]
+
+
+def _first_lines(rows: Sequence[dict[str, Any]]) -> str:
+    """Five plain sentences: what the test is, and what came out, with intervals and cells."""
+    said = [
+        "What the test is decides what a remedy can win, so results are given for each kind of "
+        "test on its own: "
+        + "; ".join(f"**{link}** ({text})" for link, text in LINKS.items())
+        + "."
+    ]
+    for link in LINKS:
+        mine = [r for r in rows if r["link"] == link and r["match"] == "pass@1"]
+        if not mine:
+            continue
+        if link == "control":
+            said.append(_control(mine))
+            continue
+        cells = len({r["cell"] for r in mine})
+        ranked = by_remedy(mine)[1]
+        means = {
+            row[0]: float(np.mean([r["difference"] for r in mine if r["heuristic"] == row[0]]))
+            for row in ranked
+        }
+        if not means:
+            continue
+        best = max(means, key=lambda name: means[name])
+        its = [r for r in mine if r["heuristic"] == best]
+        said.append(
+            f"With {link}, at matched pass@1, **{best}** gains most over GRPO on average: "
+            f"{_mean([r['difference'] for r in its])} in the regime's measure over {cells} cells, "
+            f"surely above GRPO in {sum(r['better'] for r in its)} of them and surely below in "
+            f"{sum(r['worse'] for r in its)}."
+        )
+    return " ".join(said)
+
+
+def _control(rows: Sequence[dict[str, Any]]) -> str:
+    """One sentence on the cells where nothing is voided."""
+    mine = [r for r in rows if r["match"] == "pass@1" and r["heuristic"] != REFERENCE]
+    if not mine:
+        return "In the control nothing was compared."
+    up = [r["difference"] for r in mine if r["keeps_up"]]
+    sure = sum(r["better"] or r["worse"] for r in mine)
+    largest = f"{max(map(abs, up)):.3f}" if up else "none"
+    return (
+        f"In the control (`survive` = 1, {len({r['cell'] for r in mine})} cells) no solution is "
+        f"voided and differences should vanish: the mean over all remedies that keep up is "
+        f"{_mean(up)}, the largest of one remedy in one cell {largest}, and {sure} of "
+        f"{len(mine)} comparisons are surely above or below GRPO."
+    )
+
+
+def _by_survive(rows: Sequence[dict[str, Any]]) -> str:
+    """Mean differences by the value of ``survive``, the leading remedies first."""
+    names = [row[0] for row in by_remedy(rows)[1]]
+    levels = sorted({r["survive"] for r in rows})
+    body = [
+        (
+            name,
+            *(
+                _mean(
+                    [r["difference"] for r in rows if r["heuristic"] == name and r["survive"] == x]
+                )
+                for x in levels
+            ),
+        )
+        for name in names
+    ]
+    cells = [len({r["cell"] for r in rows if r["survive"] == x}) for x in levels]
+    head = [f"survive {x:g} ({n} cells)" for x, n in zip(levels, cells, strict=True)]
+    return markdown(("remedy", *head), body)
 
 
 def _lead(rows: Sequence[dict[str, Any]], remedies: Sequence[str]) -> str:
@@ -97,23 +179,25 @@ def _lead(rows: Sequence[dict[str, Any]], remedies: Sequence[str]) -> str:
     regimes = list(dict.fromkeys(r["regime"] for r in rows))
     return (
         f"Made by `diffsmooth atlas --page docs/atlas.md` from the tables of {len(cells)} cells in "
-        f"{len(regimes)} regimes ({', '.join(regimes)}), {len(remedies)} remedies of five "
-        "strengths each. Strengths are tuned on the even seeds; differences are to GRPO, tuned "
-        "alike, in the regime's measure (pass@16 on test prompts), paired over the odd seeds (at "
-        f"most {max(r['seeds'] for r in rows)} a cell) where both reach the matched level. "
-        "Remedies without a strength, GRPO among them, are tuned by their learning rate, the "
-        "others by their strength alone: one that does nothing can fall below a GRPO so tuned. "
-        "Where tuning often chose the largest strength (last column of *every remedy*), more might "
-        "be had beyond it, unless the rule ends there (`tau` of `ucpo`, the fraction of `kl-cov`). "
-        "Intervals: 95 %, over seeds within a cell, over cells in a mean. A cell counts as surely "
-        "above or below where the whole interval is; with many cells, 1 in 40 falls on either "
-        "side by chance. Where answers have one token, `token`, `spread` and `mean` are `eq6`; "
-        "`psr` is `vanilla`. Who comes first is read off the seeds that give its difference, which "
-        "flatters it."
+        f"{len(regimes)} regimes ({', '.join(regimes)}), {len(remedies)} remedies. Every remedy, "
+        "GRPO among them, is tuned over fifteen trials on the even seeds: five strengths at "
+        "half, one and two times the learning rate, or fifteen learning rates where a rule has no "
+        "strength. Differences are to GRPO in the regime's measure (pass@16 on test prompts; "
+        "distinct solutions or H(q) where the regime says so), paired over the odd seeds "
+        f"({max(r['seeds'] for r in rows)} a cell). A seed on which a remedy does not reach the "
+        "matched level is lost: there it counts with what it ended with and with no more than "
+        "GRPO has. A remedy that reaches the level on less than 90 % of the seeds is *lost* in "
+        "that cell: it ranks last and is never surely above. At equal steps and by the area under "
+        "the frontier (mean test measure over the correctness that GRPO gains) there is no level "
+        "to reach. Intervals: Student's t, 95 %, over seeds within a cell, over cells in a mean "
+        "(docs/intervals.md). A cell is surely above or below after Benjamini and Hochberg over "
+        "all cells and remedies of one comparison: at most 5 % of them are expected to be false. "
+        "Where answers have one token, `token`, `spread` and `mean` are `eq6`; `psr` is `vanilla`. "
+        "Who comes first is read off the seeds that give its difference, which flatters it."
     )
 
 
-def _summary(rows: Sequence[dict[str, Any]], remedies: Sequence[str]) -> str:
+def _summary(rows: Sequence[dict[str, Any]]) -> str:
     """The two or three sentences that the tables below say at length."""
     _, body = by_remedy(rows)
     always = [row[0] for row in body if row[2] and not row[3]]
@@ -121,12 +205,12 @@ def _summary(rows: Sequence[dict[str, Any]], remedies: Sequence[str]) -> str:
     led = Counter(r["heuristic"] for r in rows if r["rank"] == 0)
     first = ", ".join(f"{name} in {count}" for name, count in led.most_common(3))
     cells = len({r["cell"] for r in rows})
-    never = [name for name in remedies if name not in {r["heuristic"] for r in rows}]
+    never = [row[0] for row in body if row[5] == cells]
     return (
         f"First most often, of {cells} cells: {first}. "
         f"Surely above GRPO somewhere and surely below it nowhere: {', '.join(always) or 'none'}. "
         f"Surely below GRPO in more cells than above: {', '.join(worse) or 'none'}. "
-        f"Reaches the level too rarely in every cell: {', '.join(never) or 'none'}."
+        f"Lost in every cell: {', '.join(never) or 'none'}."
     )
 
 
@@ -183,31 +267,34 @@ def _parts(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def by_remedy(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """(head, body): by remedy, cells above GRPO, below it, undecided, and not to be compared.
+    """(head, body): by remedy, cells above GRPO, below it, undecided, and those it lost.
 
-    Then the share of held-out seeds that reach the matched level, where compared, the median of
-    the tuned strengths, and the cells in which the smallest or the largest that was tried won the
-    tuning: there more might be had beyond the grid.
+    The first three add up to all cells; a lost cell is one of them.  Then the mean difference, the
+    share of held-out seeds that reach the matched level, the medians of the tuned strengths and
+    rates, and the cells in which the smallest or the largest strength won the tuning: there more
+    might be had beyond the grid.
     """
-    cells = len({r["cell"] for r in rows})
     body = []
     for name in HEURISTICS:
         mine = [r for r in rows if r["heuristic"] == name]
         if name == REFERENCE or not mine:
             continue
         above, below = sum(r["better"] for r in mine), sum(r["worse"] for r in mine)
-        undecided, absent = len(mine) - above - below, cells - len(mine)
+        undecided, lost = len(mine) - above - below, sum(not r["keeps_up"] for r in mine)
         reached = float(np.mean([r["reached"] for r in mine]))
         mean = _mean([r["difference"] for r in mine])
         strengths = np.array([r["strength"] for r in mine])
         tried = HEURISTICS[name].strengths
         ends = [int(np.isclose(strengths, end).sum()) for end in (min(tried), max(tried))]
-        tuned = (f"{np.median(strengths):g}", f"{ends[0]} / {ends[1]}")
-        counts = (above, below, undecided, absent)
+        rates = np.array([r["rate"] for r in mine])
+        won = " / ".join(str(int(w.sum())) for w in (rates < 1, rates == 1, rates > 1))
+        tuned = (f"{np.median(strengths):g}", f"{ends[0]} / {ends[1]}", won)
+        counts = (above, below, undecided, lost)
         body.append((name, mine[0]["part"], *counts, mean, f"{reached:.0%}", *tuned))
     body.sort(key=lambda row: (row[3] - row[2], row[0]))
-    head = ("remedy", "part", "above", "below", "undecided", "not compared", "mean difference")
-    return (*head, "reached", "median strength", "tuned to smallest / largest"), body
+    head = ("remedy", "part", "above", "below", "undecided", "lost", "mean difference", "reached")
+    tuned = ("median strength", "tuned to smallest / largest", "rate lower / 1 / higher")
+    return (*head, *tuned), body
 
 
 def _below(rows: Sequence[dict[str, Any]]) -> str:
@@ -254,7 +341,7 @@ def _mean(values: Sequence[float]) -> str:
     x = np.array(values)
     if len(x) < 2:
         return f"{x[0]:+.3f}"
-    mean = paired_difference(x, np.zeros_like(x))
+    mean = mean_interval(x)
     return f"{mean.value:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"
 
 

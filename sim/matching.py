@@ -1,4 +1,5 @@
-"""Comparisons at equal pass@1 and at equal KL: where a path first reaches a level, interpolated."""
+"""Comparisons at equal pass@1 and at equal KL: where a path first reaches a level, interpolated;
+and the area under a frontier, which needs no level."""
 
 from __future__ import annotations
 
@@ -18,9 +19,7 @@ def level(reference: Paths, strength: float, key: str) -> Float:
 
     Raises ValueError if the reference was not run at that strength.
     """
-    if strength not in reference.strengths:
-        raise ValueError(f"strength: {reference.heuristic} was not run at {strength}")
-    path = reference.measures[key][:, reference.strengths.index(strength)]
+    path = reference.measures[key][:, reference.trial(strength)]
     return np.asarray(path[0] + SHARE * (path.max(axis=0) - path[0]))
 
 
@@ -51,3 +50,20 @@ def at_level(measures: Mapping[str, Float], key: str, goal: Float) -> dict[str, 
         after = np.take_along_axis(path, where + 1, 0)[0]
         out[name] = before + part * (after - before)
     return out
+
+
+def frontier_area(correctness: Float, kept: Float, low: Float, high: Float) -> Float:
+    """(L, S) mean height of the frontier over the correctness from ``low`` to ``high``.
+
+    The frontier at c is the largest ``kept`` of the path's checkpoints with a correctness of at
+    least c, and 0 where none has: a path that stays incorrect pays with what it did not reach.
+    correctness, kept (T, L, S); low, high (S,), low < high (where not, the area is 0).
+    """
+    order = np.argsort(correctness, axis=0, kind="stable")
+    x = np.clip(np.take_along_axis(correctness, order, 0), low, np.maximum(low, high))
+    best = np.maximum.accumulate(np.take_along_axis(kept, order, 0)[::-1], axis=0)[::-1]
+    start = np.broadcast_to(low, x[:1].shape)
+    width = np.diff(np.concatenate([start, x]), axis=0)
+    span = high - low
+    area = (width * best).sum(axis=0)
+    return np.asarray(np.divide(area, span, out=np.zeros_like(area), where=span > 0))

@@ -29,12 +29,23 @@ _SUBSTEPS = 2
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """What one heuristic did: steps (T,), and every measure (T, L, S) for its L strengths."""
+    """What one heuristic did: steps (T,), and every measure (T, L, S) for its L trials.
+
+    ``strengths`` and ``rates`` (factors on the learning rate) say what each trial was.
+    """
 
     heuristic: str
     strengths: tuple[float, ...]
+    rates: tuple[float, ...]
     steps: Float
     measures: dict[str, Float]
+
+    def trial(self, strength: float, rate: float = 1.0) -> int:
+        """The index of a trial.  Raises ValueError if it was not run."""
+        trials = list(zip(self.strengths, self.rates, strict=True))
+        if (strength, rate) not in trials:
+            raise ValueError(f"strength: {self.heuristic} was not run at {strength}, rate {rate}")
+        return trials.index((strength, rate))
 
 
 def check_dynamics(name: str) -> None:
@@ -80,17 +91,29 @@ class Laboratory:
     def run(self, name: str, strengths: Sequence[float] | None = None) -> Paths:
         """Train one heuristic at its strengths (or those given) and measure its path.
 
-        Raises ValueError on an unknown heuristic or where a group is too small for it;
-        NoClosedFormError for dynamics that need an expectation it does not have.
+        Raises ValueError on an unknown heuristic, no strength at all, or where a group is too
+        small for one; NoClosedFormError for dynamics that need an expectation it does not have.
+        """
+        chosen = heuristic(name).strengths if strengths is None else strengths
+        return self.tune(name, [(s, 1.0) for s in chosen])
+
+    def tune(self, name: str, trials: Sequence[tuple[float, float]] | None = None) -> Paths:
+        """As :meth:`run`, for pairs of a strength and a factor on the learning rate.
+
+        All fifteen of the heuristic if none are given.
         """
         remedy = heuristic(name)
-        chosen = tuple(remedy.strengths if strengths is None else strengths)
-        updates = [remedy.at(s) for s in chosen]
-        if self.training.group_size < remedy.min_group:
-            raise ValueError(
-                f"{name}: needs groups of at least {remedy.min_group}, "
-                f"got group_size={self.training.group_size}"
-            )
+        chosen = tuple(remedy.trials if trials is None else trials)
+        if not chosen:
+            raise ValueError(f"{name}: at least one strength is needed")
+        updates = [remedy.at(s, r) for s, r in chosen]
+        for strength, _ in chosen:
+            least = remedy.smallest_group(strength)
+            if self.training.group_size < least:
+                raise ValueError(
+                    f"{name}: needs groups of at least {least} at {remedy.parameter}={strength:g}, "
+                    f"got group_size={self.training.group_size}"
+                )
         steps: list[int] = []
         found: list[dict[str, Float]] = []
 
@@ -103,7 +126,8 @@ class Laboratory:
         else:
             self._expected(updates, observe)
         measures = {key: np.stack([f[key] for f in found]) for key in found[0]}
-        return Paths(name, chosen, np.array(steps, dtype=np.float64), measures)
+        grid, rates = (tuple(column) for column in zip(*chosen, strict=True))
+        return Paths(name, grid, rates, np.array(steps, dtype=np.float64), measures)
 
     @property
     def every(self) -> int:

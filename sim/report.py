@@ -13,13 +13,15 @@ from diffsmooth import records
 from diffsmooth.records import page
 from diffsmooth.sim import charts
 from diffsmooth.sim.agreement import agreement
-from diffsmooth.sim.atlas import load, standings, summary
+from diffsmooth.sim.atlas import MATCHES, load, standings, summary
 from diffsmooth.sim.cells import REFERENCE, Cell
 from diffsmooth.sim.demo import LABELS
+from diffsmooth.sim.design import design, subset
 from diffsmooth.sim.figures import columns
 from diffsmooth.sim.findings import QUESTIONS, SHARES, by_remedy, share_cells
 from diffsmooth.sim.heuristics import HEURISTICS
 from diffsmooth.sim.regimes import REGIMES, identities, regime
+from diffsmooth.sim.regimes.base import LINKS
 from diffsmooth.sim.simplex import run_simplex
 from diffsmooth.sim.simulate import pick
 from diffsmooth.sim.sweep import Engine, path, run_cells
@@ -28,12 +30,26 @@ from diffsmooth.sim.sweep import Engine, path, run_cells
 DRAWN = HEURISTICS["centred"].strengths[2]
 
 
+#: Cells of the map unless told otherwise.
+CELLS = 56
+
+
 def atlas_cells(
-    regimes: tuple[str, ...], heuristics: tuple[str, ...], seeds: int, every: int
+    regimes: tuple[str, ...],
+    heuristics: tuple[str, ...],
+    seeds: int,
+    every: int | None = None,
+    cells: int = CELLS,
 ) -> list[Cell]:
-    """The cells of the map.  Raises ValueError on unknown names."""
+    """The cells of the map: a design of ``cells``, or one in ``every`` of the sweeps.
+
+    Raises ValueError on unknown names, or where so few cells cannot span a family.
+    """
     names = tuple(dict.fromkeys((REFERENCE, *(heuristics or HEURISTICS))))
-    chosen = [i for r in (regimes or tuple(REGIMES)) for i in identities((r,))[::every]]
+    places = regimes or tuple(REGIMES)
+    for place in places:
+        identities((place,))
+    chosen = design(places, cells) if every is None else subset(places, every)
     return [Cell(identity, names, seeds) for identity in chosen]
 
 
@@ -43,7 +59,8 @@ def make_atlas(
     regimes: tuple[str, ...] = (),
     heuristics: tuple[str, ...] = (),
     seeds: int = 32,
-    every: int = 1,
+    every: int | None = None,
+    cells: int = CELLS,
     jobs: int = 2,
     engine: Engine = "local",
 ) -> Path:
@@ -52,25 +69,26 @@ def make_atlas(
     from rich.console import Console
     from rich.progress import Progress
 
-    cells = atlas_cells(regimes, heuristics, seeds, every)
+    command = _command(regimes, heuristics, seeds, every, cells)
+    chosen = atlas_cells(regimes, heuristics, seeds, every, cells)
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("cells", total=len(cells))
+        task = bar.add_task("cells", total=len(chosen))
         run_cells(
-            cells,
+            chosen,
             out,
             jobs=jobs,
             engine=engine,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    table = summary(cells, out)
-    per_cell, shares = agreement(cells, out)
+    table = summary(chosen, out)
+    per_cell, shares = agreement(chosen, out)
     for name, value in (("summary", table), ("agreement", per_cell), ("shares", shares)):
         records.write_table(out / f"{name}.parquet", value)
-    result = _page(out, cells, table, shares, _command(regimes, heuristics, seeds, every))
+    result = _page(out, chosen, table, shares, command)
     for row in shares.to_pylist():
         if row["scope"] == "all":
             print(_share_line(row))
-    print(f"{len(cells)} cells; page {result}")
+    print(f"{len(chosen)} cells; page {result}")
     return result
 
 
@@ -85,13 +103,22 @@ def _share_line(row: dict[str, Any]) -> str:
     )
 
 
-def _command(regimes: tuple[str, ...], heuristics: tuple[str, ...], seeds: int, every: int) -> str:
+def _command(
+    regimes: tuple[str, ...],
+    heuristics: tuple[str, ...],
+    seeds: int,
+    every: int | None,
+    cells: int,
+) -> str:
     """The command that makes the same page."""
     words = ["diffsmooth atlas"]
     for option, names in (("--regimes", regimes), ("--heuristics", heuristics)):
         words += [option, *names] if names else []
     words += [f"--seeds {seeds}"] if seeds != Cell.seeds else []
-    words += [f"--every {every}"] if every != 1 else []
+    if every is not None:
+        words += ["--full" if every == 1 else f"--every {every}"]
+    elif cells != CELLS:
+        words += [f"--cells {cells}"]
     return " ".join(words)
 
 
@@ -101,23 +128,22 @@ def _page(
     figures = out / "figures"
     body = [
         page.paragraph(
-            f"{len(cells)} cells, {len(cells[0].heuristics)} remedies of five strengths each, "
-            f"{cells[0].seeds} seeds a cell: strengths tuned on the even seeds, compared on the "
-            "odd ones. Differences are to GRPO, tuned alike; intervals are paired bootstraps over "
-            "seeds, 95 %."
+            f"{len(cells)} cells, {len(cells[0].heuristics)} remedies of fifteen trials each "
+            f"(strength x learning rate), {cells[0].seeds} seeds a cell: tuned on the even seeds, "
+            "compared on the odd ones. Differences are to GRPO, tuned alike, with Student's 95 % "
+            "intervals over seeds; cells surely above or below are counted after Benjamini and "
+            "Hochberg (5 %). What the test is differs by link: see each figure."
         ),
         page.command(command),
         page.heading("Who wins where"),
     ]
-    for match in ("pass@1", "kl"):
-        if any(m == match for m in table["match"].to_pylist()):
-            file = charts.winners(table, match, figures / f"winners-{match.replace('@', '')}.png")
-            caption = (
-                f"At matched {charts.level(match)}: mean difference to GRPO in the regime's "
-                "measure, cells in which a remedy comes first, cells in which it is surely below "
-                "or above GRPO."
-            )
-            body.append(page.image(file, caption, caption))
+    for file, match, link in winners(figures, table):
+        caption = (
+            f"{link.capitalize()} ({LINKS[link]}), {charts.level(match)}: mean difference to GRPO "
+            "in the regime's measure, cells in which a remedy comes first, cells in which it is "
+            "surely below or above GRPO."
+        )
+        body.append(page.image(file, caption, caption))
     body += [page.heading("Does the theory name the winner?")]
     body += [page.paragraph(_share_line(r)) for r in shares.to_pylist() if r["scope"] == "all"]
     rows = [share_cells(r) for r in shares.to_pylist() if r["scope"] != "all"]
@@ -144,16 +170,32 @@ def _page(
     return out / "atlas.html"
 
 
+def winners(figures: Path, table: pa.Table) -> list[tuple[Path, str, str]]:
+    """A figure for every link and match: (file, match, link); links are never mixed."""
+    rows = table.to_pylist()
+    out = []
+    for link in LINKS:
+        for match in MATCHES:
+            mine = [r for r in rows if r["link"] == link and r["match"] == match]
+            if any(r["heuristic"] != REFERENCE for r in mine):
+                file = figures / charts.winners_name(match, link)
+                charts.winners(pa.Table.from_pylist(mine), match, link, file)
+                out.append((file, match, link))
+    return out
+
+
 def _regime(out: Path, figures: Path, name: str, cells: Sequence[Cell]) -> list[str]:
     body = [page.heading(name), page.paragraph(REGIMES[name].question.capitalize())]
     place = regime(cells[0].regime)
-    rows = phase_rows(out, cells)
+    trained = [c for c in cells if regime(c.regime).link != "control"]  # links are not mixed
+    rows = phase_rows(out, trained)
     if rows:
         file = charts.phase(
             charts.columns_of(rows), place.axes, place.primary, name, figures / f"phase-{name}.png"
         )
         caption = (
-            f"{name}: each box is the mean over the cells that share its two parameters. The "
+            f"{name} ({regime(trained[0].regime).link}): each box is the mean over the cells that "
+            "share its two parameters. The "
             f"middle panel is at centred smoothing of strength {DRAWN:g}."
         )
         body.append(page.image(file, caption, caption))
@@ -169,11 +211,14 @@ def _regime(out: Path, figures: Path, name: str, cells: Sequence[Cell]) -> list[
         )
         body.append(page.image(file, f"frontier of {middle.regime}", repr(regime(middle.regime))))
     ranks = records.read_table(out / "summary.parquet").to_pylist()
-    mine = [r for r in ranks if r["regime"] == name and r["match"] == "pass@1"]
-    if mine:
-        head, lines = by_remedy(mine)
-        caption = f"{name}, at matched pass@1: cells surely above and below GRPO"
-        body.append(page.table(head, [tuple(map(str, line)) for line in lines], caption))
+    for link in LINKS:
+        mine = [
+            r for r in ranks if r["regime"] == name and r["match"] == "pass@1" and r["link"] == link
+        ]
+        if mine:
+            head, lines = by_remedy(mine)
+            caption = f"{name}, {link}, at matched pass@1: cells surely above and below GRPO"
+            body.append(page.table(head, [tuple(map(str, line)) for line in lines], caption))
     return body
 
 

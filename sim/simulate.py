@@ -50,10 +50,10 @@ def simulate(
     return figure
 
 
-def pick(table: list[Standing]) -> dict[str, float]:
-    """The remedies to draw: the reference, then the best, at their tuned strengths."""
+def pick(table: list[Standing]) -> dict[str, tuple[float, float]]:
+    """The remedies to draw: the reference, then the best, at their tuned (strength, rate)."""
     order = sorted(table, key=lambda s: s.heuristic != REFERENCE)
-    return {s.heuristic: s.strength for s in order[:SHOWN]}
+    return {s.heuristic: (s.strength, s.rate) for s in order[:SHOWN]}
 
 
 def show(cell: Cell, table: list[Standing], primary: str) -> None:
@@ -62,8 +62,8 @@ def show(cell: Cell, table: list[Standing], primary: str) -> None:
     from rich.table import Table
 
     grid = Table(box=None, pad_edge=False, title=f"{cell.regime}: {primary} at matched pass@1")
-    held_out = cell.seeds // 2
-    names = ("remedy", "strength", primary, REFERENCE, "difference, 95 %", "P(better)", "seeds")
+    names = ("remedy", "strength", "rate", primary, REFERENCE, "difference, 95 %", "P(better)")
+    names += ("reached",)
     for name in names:
         grid.add_column(name, justify="left" if name == "remedy" else "right")
     for s in table:
@@ -71,14 +71,17 @@ def show(cell: Cell, table: list[Standing], primary: str) -> None:
         grid.add_row(
             s.heuristic,
             f"{s.strength:g}",
+            f"x{s.rate:.3g}",
             f"{s.value:.3f}",
             f"{s.reference:.3f}",
             f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]",
             f"{s.improvement:.2f}",
-            f"{s.seeds} of {held_out}",
+            f"{round(s.reached * s.seeds)} of {s.seeds}" + ("" if s.keeps_up else ", lost"),
         )
-    missing = [n for n in cell.heuristics if n not in {s.heuristic for s in table}]
     console = Console()
     console.print(grid)
-    if missing:
-        console.print(f"reach the matched pass@1 too rarely: {', '.join(missing)}")
+    if not all(s.keeps_up for s in table):
+        console.print(
+            "lost: reaches the matched pass@1 on too few seeds; there it counts with what it ended "
+            "with, and ranks last"
+        )

@@ -21,8 +21,8 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA
 
 
 def path(out: Path, cell: Cell, table: str) -> Path:
-    """Where a table of a cell lies: named by the hash of what was run."""
-    return out / "cells" / f"{records.config_hash(cell)}.{table}.parquet"
+    """Where a table of a cell lies: named by the hash of all that decides its numbers."""
+    return out / "cells" / f"{records.config_hash(cell.key())}.{table}.parquet"
 
 
 def finished(out: Path, cell: Cell) -> bool:
@@ -38,7 +38,9 @@ def compute(out: Path, cell: Cell) -> None:
 
 def write(out: Path, cell: Cell, tables: Mapping[str, pa.Table]) -> None:
     """Write the tables of a cell and its sidecar."""
-    records.write_json(path(out, cell, "sidecar").with_suffix(".json"), records.sidecar(cell, 0))
+    records.write_json(
+        path(out, cell, "sidecar").with_suffix(".json"), records.sidecar(cell.key(), 0)
+    )
     for name in TABLES:
         records.write_table(path(out, cell, name), tables[name])
 

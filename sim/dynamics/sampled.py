@@ -97,25 +97,29 @@ class Trainer:
         if not any(u.tokens for u in self.updates):
             return advantage, None
         pushed, extra = advantage.copy(), None
-        shape = (-1, advantage.shape[-1])
-        nodes = local[0].size // local.shape[-1]
+        length, vocabulary = advantage.shape[-1], local.shape[-1]
+        shape, seeds = (-1, length), advantage.shape[1]
+        nodes = local[0, 0].size // vocabulary
         for copy, update in enumerate(self.updates):
             if update.tokens is None:
                 continue
-            part, added = update.tokens(
-                TokenBatch(
-                    advantage=advantage[copy].reshape(shape),
-                    old=rows.old[copy].reshape(shape),
-                    law=local[copy].reshape(nodes, -1),
-                    node=rows.node[copy].reshape(shape) - copy * nodes,
-                    taken=rows.tokens[copy].reshape(shape),
-                    correct=rows.accepted[copy].reshape(-1),
-                    mask=rows.mask[copy].reshape(shape),
-                    uniforms=uniforms.reshape(shape),
+            # Seed by seed: fractions and quantiles are of one run's batch, not of its neighbours'.
+            for seed in range(seeds):
+                at = (copy, seed)
+                part, added = update.tokens(
+                    TokenBatch(
+                        advantage=advantage[at].reshape(shape),
+                        old=rows.old[at].reshape(shape),
+                        law=local[at].reshape(nodes, vocabulary),
+                        node=rows.node[at].reshape(shape) - (copy * seeds + seed) * nodes,
+                        taken=rows.tokens[at].reshape(shape),
+                        correct=rows.accepted[at].reshape(-1),
+                        mask=rows.mask[at].reshape(shape),
+                        uniforms=uniforms[seed].reshape(shape),
+                    )
                 )
-            )
-            pushed[copy] *= part.reshape(pushed[copy].shape)
-            if added is not None:
-                extra = np.zeros(local.shape) if extra is None else extra
-                extra[copy] = added.reshape(local.shape[1:])
+                pushed[at] *= part.reshape(pushed[at].shape)
+                if added is not None:
+                    extra = np.zeros(local.shape) if extra is None else extra
+                    extra[at] = added.reshape(local.shape[2:])
         return pushed, extra

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diffsmooth.sim.heuristics.tokens import TokenPart
 from diffsmooth.theory.rules import PKPO, RLOO, ClipBounds, PassAtK, Rule, Smoothed
 from diffsmooth.theory.rules.base import Part
 
 _CLIP = ClipBounds()
+#: Factors on a strength's learning rate that it is tried at.
+RELATIVE_RATES = (0.5, 1.0, 2.0)
+#: The same number for rules tuned by their rate: they fill a grid of doublings in thirds.
+BETWEEN_RATES = (2 ** (-1 / 3), 1.0, 2 ** (1 / 3))
+#: What is tuned where a rule has no strength of its own.
+LEARNING_RATE = "learning rate"
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ class Heuristic:
     make
         From a strength to the update.
     parameter, strengths
-        What is tuned, and the five values tried: the same budget for every heuristic.
+        What is tuned, and the five values tried.  Each is tried at three learning rates, see
+        ``trials``: the same budget for every heuristic.
     neutral
         The strength at which the update is that of its base (vanilla, or GRPO); None if the
         tuned parameter is no strength.
@@ -55,7 +62,8 @@ class Heuristic:
         What it reads and what it changes.  ``touches_incorrect``: does the remedy itself, its base
         apart, change how incorrect answers are treated?
     min_group
-        Smallest group on which it is defined (and not identically zero).
+        Smallest group on which its largest strength is defined (and not identically zero); a
+        strength's own is :meth:`smallest_group`.
     """
 
     name: str
@@ -77,9 +85,29 @@ class Heuristic:
         """The update at each strength."""
         return tuple(self.make(s) for s in self.strengths)
 
-    def at(self, strength: float) -> Update:
-        """The update at any strength.  Raises ValueError where the rule does not allow it."""
-        return self.make(strength)
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Factors on the learning rate at which every strength is tried."""
+        return BETWEEN_RATES if self.parameter == LEARNING_RATE else RELATIVE_RATES
+
+    @property
+    def trials(self) -> tuple[tuple[float, float], ...]:
+        """(strength, rate) of all that is tried when the heuristic is tuned: fifteen."""
+        return tuple((s, r) for s in self.strengths for r in self.rates)
+
+    def at(self, strength: float, rate: float = 1.0) -> Update:
+        """The update at any strength, at ``rate`` times its learning rate.
+
+        Raises ValueError where the rule does not allow the strength, or unless rate > 0.
+        """
+        if not rate > 0:
+            raise ValueError(f"rate: must be positive, got {rate}")
+        update = self.make(strength)
+        return replace(update, rate=update.rate * rate)
+
+    def smallest_group(self, strength: float) -> int:
+        """Smallest group on which it is defined (and not identically zero) at this strength."""
+        return _min_group(self.make(strength).rule)
 
 
 def classified(

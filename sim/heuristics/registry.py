@@ -1,6 +1,7 @@
-"""Every heuristic by name, each with the five strengths it is tuned over.
+"""Every heuristic by name, each with the five strengths it is tuned over, at three learning rates.
 
-Rules without a strength of their own are tuned by their learning rate: everyone gets five runs.
+Rules without a strength of their own are tuned by their learning rate alone, over a grid of fifteen:
+everyone, GRPO among them, gets fifteen runs.
 Grids were laid by a pilot on 23 cells of all regimes with wider ones, so that the best strength
 seldom lies at an end, unless it is the rule's own (tau <= 1, k >= 2) or the one that does nothing.
 """
@@ -11,7 +12,7 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-from diffsmooth.sim.heuristics.base import Heuristic, Update, classified
+from diffsmooth.sim.heuristics.base import LEARNING_RATE, Heuristic, Update, classified
 from diffsmooth.sim.heuristics.tokens import ClipCov, KLCov, SimKO
 from diffsmooth.theory.rules import PRESETS, ClipBounds, rule
 from diffsmooth.theory.rules.base import Part
@@ -30,7 +31,7 @@ CENTRED = (0.1, 0.6, 2.4, 6.0, 15.0)
 
 def _by_rate(name: str, rates: tuple[float, ...] = RATES) -> Heuristic:
     made = rule(name)
-    return classified(name, lambda rate: Update(made, rate=rate), "learning rate", rates)
+    return classified(name, lambda rate: Update(made, rate=rate), LEARNING_RATE, rates)
 
 
 def _by(
@@ -41,8 +42,9 @@ def _by(
     **given: Any,
 ) -> Heuristic:
     def make(strength: float) -> Update:
-        # The number of draws k is a whole number.
-        value: Any = int(strength) if parameter == "k" else strength
+        # The number of draws k is a whole number; 2.7 is left for the rule to refuse.
+        whole = parameter == "k" and float(strength).is_integer()
+        value: Any = int(strength) if whole else strength
         return Update(rule(name, **{parameter: value}, **given))
 
     return classified(name, make, parameter, strengths, neutral=neutral)
@@ -201,3 +203,19 @@ def heuristic(name: str) -> Heuristic:
     near = difflib.get_close_matches(name, HEURISTICS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"unknown heuristic {name!r}{hint} Known: {', '.join(HEURISTICS)}")
+
+
+def named(names: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The names given to ``--heuristics``; empty (all of them) where the option was left out.
+
+    Raises ValueError, listing what there is, on an option without a value or an unknown name.
+    """
+    if names is None:
+        return ()
+    if not names:
+        raise ValueError(
+            f"--heuristics: at least one name is needed. Known: {', '.join(HEURISTICS)}"
+        )
+    for name in names:
+        heuristic(name)
+    return names

@@ -1,5 +1,5 @@
 """Regimes by string id: ``bandit`` is the default cell of its family, ``bandit/7`` the eighth of
-its sweep."""
+its sweep, ``bandit/7@survive=1`` the same with another chance that a solution passes at test."""
 
 from __future__ import annotations
 
@@ -19,8 +19,26 @@ REGIMES: dict[str, type[Regime]] = {
 }
 
 
+#: Values of ``survive`` in the map; at 1 nothing is voided, and the test is the training.
+SURVIVE = (0.25, 0.5, 0.75, 1.0)
+
+
 def regime(identity: str) -> Regime:
-    """The regime of that id.  Raises ValueError on an unknown name or an index out of range."""
+    """The regime of that id.
+
+    Raises ValueError on an unknown name, an index out of range, or a ``survive`` that is no number
+    in (0, 1] or that the regime does not have.
+    """
+    identity, at, setting = identity.partition("@")
+    if at:
+        key, _, value = setting.partition("=")
+        try:
+            chance = float(value)
+        except ValueError:
+            chance = float("nan")
+        if key != "survive" or not 0 < chance <= 1:
+            raise ValueError(f"{identity}@{setting}: allowed is @survive=x with 0 < x <= 1")
+        return regime(identity).surviving(chance)
     name, slash, index = identity.partition("/")
     if name not in REGIMES:
         near = difflib.get_close_matches(name, REGIMES, n=1)
@@ -46,4 +64,4 @@ def identities(names: tuple[str, ...] = ()) -> tuple[str, ...]:
     )
 
 
-__all__ = ["REGIMES", "Regime", "Training", "identities", "regime"]
+__all__ = ["REGIMES", "SURVIVE", "Regime", "Training", "identities", "regime"]

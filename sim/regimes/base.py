@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,17 @@ class Training:
             raise ValueError(f"rate: must be positive, got {self.rate}")
 
 
+#: What the test is, by link: results of different links are never averaged.
+LINKS = {
+    "voided solutions": "the test prompts are the training prompts, and each solution stops "
+    "passing at test with chance 1 - `survive`",
+    "held-out prompts": "the test prompts are other prompts, which share strategies with those "
+    "trained on",
+    "same problems": "the test prompts are the training prompts, unchanged; each has one solution",
+    "control": "`survive` = 1: the test is the training itself, and pass@k of the two is one number",
+}
+
+
 class Regime(ABC):
     """Problems of one kind; subclasses are frozen dataclasses of their parameters.
 
@@ -74,6 +85,25 @@ class Regime(ABC):
     def training(self) -> Training:
         """How the cell is trained."""
         return Training()
+
+    @property
+    def survive(self) -> float | None:
+        """Chance that a solution still passes at test time; None where none is voided."""
+        return None
+
+    @property
+    def link(self) -> str:
+        """How training and test are linked, in words: what the test is (see :data:`LINKS`)."""
+        if self.survive is None:
+            return "same problems"
+        return "control" if self.survive == 1 else "voided solutions"
+
+    def surviving(self, chance: float) -> Regime:
+        """The same regime with another ``survive``.  Raises ValueError if it has none."""
+        if self.survive is None:
+            raise ValueError(f"{self.name}: has no survive; its test does not void solutions")
+        me: Any = self
+        return replace(me, survive=chance)
 
     def environment(self, seeds: range) -> Environment:
         """The problem sets of the given seeds, stacked; a seed's problems depend on it alone."""

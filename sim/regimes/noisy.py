@@ -7,7 +7,7 @@ kept); fresh ones are drawn anew.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import ClassVar
 
@@ -50,6 +50,13 @@ class Noisy(Regime):
     def sweep(cls) -> Sequence[Noisy]:
         grid = product((0.0, 0.05, 0.2), (0.0, 0.1, 0.4), (True, False), (0.05, 0.2, 0.5))
         return [cls(plus, minus, kind, Bandit(correctness=p)) for plus, minus, kind, p in grid]
+
+    @property
+    def survive(self) -> float:
+        return self.bandit.survive
+
+    def surviving(self, chance: float) -> Noisy:
+        return replace(self, bandit=replace(self.bandit, survive=chance))
 
     @property
     def axes(self) -> tuple[str, str]:

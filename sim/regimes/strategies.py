@@ -56,6 +56,10 @@ class Strategies(Regime):
         return [cls(*cell) for cell in grid]
 
     @property
+    def link(self) -> str:
+        return "held-out prompts"
+
+    @property
     def axes(self) -> tuple[str, str]:
         return ("density", "shift")
 
