@@ -18,8 +18,11 @@ class Atlas:
     regimes: tuple[str, ...] | None = None
     """Families of cells; all seven if the option is left out."""
 
-    heuristics: tuple[str, ...] | None = None
+    remedies: tuple[str, ...] | None = None
     """Remedies by name; all if the option is left out (grpo, the reference, is always run)."""
+
+    heuristics: tuple[str, ...] | None = None
+    """The old word for --remedies."""
 
     seeds: int = 32
     """Independent problem sets a cell."""
@@ -62,13 +65,14 @@ class Atlas:
 
 def run(config: Atlas) -> int:
     """Run what is missing, then write tables, figures and the page; returns 0."""
+    from diffsmooth.cli.simulate import one_word
     from diffsmooth.sim.heuristics import named
     from diffsmooth.sim.report import make_atlas
 
     make_atlas(
         config.out,
         regimes=config.regimes or (),
-        heuristics=named(config.heuristics),
+        heuristics=named(one_word(config.remedies, config.heuristics)),
         seeds=8 if config.quick else config.seeds,
         every=1 if config.full else config.every,
         cells=14 if config.quick else config.cells,

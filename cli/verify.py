@@ -18,8 +18,8 @@ import tyro
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from diffsmooth.theory.verify.core import Budget
     from diffsmooth.theory.verify.run import Run, StatementResult
+    from diffsmooth.theory.verify.shown import Report
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,14 @@ def run(config: Verify) -> int:
         return _bad_input(problem)
     from rich.console import Console
 
-    from diffsmooth.theory.verify import run as runner
-    from diffsmooth.theory.verify.core import Budget
+    from diffsmooth.theory.verify.run import UnknownStatementError
 
-    try:
-        known = list(runner.discover())
-        selected = runner.select(known, config.ids)
-    except runner.UnknownStatementError as error:
-        return _bad_input(str(error))
-    budget = Budget(
-        deep=config.deep,
-        seed=config.seed,
-        shrink_mutants=config.deep or config.html is not None,
-    )
     console = Console()
-    result = _with_progress(console, selected, budget, config.jobs)
+    try:
+        found = _with_progress(console, config)
+    except UnknownStatementError as error:
+        return _bad_input(str(error))
+    result = found.run
     _print(console, result)
     written = []
     from diffsmooth.theory.verify import report
@@ -84,7 +77,7 @@ def run(config: Verify) -> int:
         config.json.write_text(text + "\n", encoding="utf-8")
         written.append(str(config.json))
     if config.html is not None:
-        config.html.write_text(report.to_html_page(result), encoding="utf-8")
+        found.save(config.html)
         written.append(str(config.html))
     held = sum(s.green for s in result.statements)
     where = f"results in {' and '.join(written)}" if written else "keep them by --json or --html"
@@ -124,10 +117,10 @@ def _bad_input(line: str) -> int:
     return 2
 
 
-def _with_progress(console: Console, ids: list[str], budget: Budget, jobs: int) -> Run:
+def _with_progress(console: Console, config: Verify) -> Report:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from diffsmooth.theory.verify.run import verify
+    from diffsmooth.theory.verify.shown import check
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -136,7 +129,14 @@ def _with_progress(console: Console, ids: list[str], budget: Budget, jobs: int) 
         def advance(identity: str, done: int, total: int) -> None:
             bar.update(row, description=f"checked {identity}", completed=done, total=total)
 
-        return verify(ids, budget, jobs=jobs, progress=advance)
+        return check(
+            config.ids,
+            deep=config.deep,
+            seed=config.seed,
+            jobs=config.jobs,
+            shrink_mutants=config.deep or config.html is not None,
+            progress=advance,
+        )
 
 
 def _print(console: Console, result: Run) -> None:

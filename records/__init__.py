@@ -13,8 +13,10 @@ from diffsmooth.records.store import (
     write_json,
     write_table,
 )
+from diffsmooth.records.table import Table
 
 __all__ = [
+    "Table",
     "canonical",
     "config_hash",
     "done",

@@ -50,8 +50,8 @@ def frontier(
     chosen: Mapping[str, tuple[float, float]],
     primary: str,
     title: str,
-    path: Path,
-) -> Path:
+    path: Path | None,
+) -> Figure:
     """Correctness against the primary measure along training; pass@k on test and on train.
 
     ``chosen``: heuristic -> (strength, rate), at most eight so that each keeps a look of its own.  Lines
@@ -95,7 +95,7 @@ def frontier(
         handles, names = paths.get_legend_handles_labels()
         more, label = train.get_legend_handles_labels()
         figure.legend([*handles, *more], [*names, *label], loc="outside lower center", ncols=4)
-    return path
+    return figure
 
 
 def _pass_at_k(ax: Axes, data: Mapping[str, Any], row: int, prefix: str, **look: Any) -> None:

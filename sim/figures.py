@@ -44,9 +44,9 @@ def style(index: int) -> dict[str, Any]:
 
 @contextmanager
 def canvas(
-    path: Path, rows: int = 1, columns: int = 1, size: tuple[float, float] = (3.4, 2.9)
+    path: Path | None, rows: int = 1, columns: int = 1, size: tuple[float, float] = (3.4, 2.9)
 ) -> Iterator[tuple[Figure, Any]]:
-    """A figure with ``rows x columns`` axes, saved atomically to ``path`` as PNG.
+    """A figure with ``rows x columns`` axes, saved atomically to ``path`` (if any) as PNG.
 
     Equal tables give equal bytes: no clock, no version in the file.
     """
@@ -70,9 +70,10 @@ def canvas(
         figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure, figure.subplots(rows, columns, squeeze=False)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
-        records.write_bytes(path, buffer.getvalue())
+        if path is not None:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+            records.write_bytes(path, buffer.getvalue())
 
 
 def columns(table: pa.Table) -> dict[str, np.ndarray]:

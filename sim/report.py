@@ -112,7 +112,7 @@ def _command(
 ) -> str:
     """The command that makes the same page."""
     words = ["diffsmooth atlas"]
-    for option, names in (("--regimes", regimes), ("--heuristics", heuristics)):
+    for option, names in (("--regimes", regimes), ("--remedies", heuristics)):
         words += [option, *names] if names else []
     words += [f"--seeds {seeds}"] if seeds != Cell.seeds else []
     if every is not None:
@@ -202,12 +202,13 @@ def _regime(out: Path, figures: Path, name: str, cells: Sequence[Cell]) -> list[
     middle = cells[len(cells) // 2]
     table = standings(load(out, middle, "runs"), place.primary, "pass@1")
     if table:
-        file = charts.frontier(
+        file = figures / f"frontier-{name}.png"
+        charts.frontier(
             records.read_table(path(out, middle, "frontier")),
             pick(table),
             place.primary,
             middle.regime,
-            figures / f"frontier-{name}.png",
+            file,
         )
         body.append(page.image(file, f"frontier of {middle.regime}", repr(regime(middle.regime))))
     ranks = records.read_table(out / "summary.parquet").to_pylist()

@@ -206,16 +206,14 @@ def heuristic(name: str) -> Heuristic:
 
 
 def named(names: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The names given to ``--heuristics``; empty (all of them) where the option was left out.
+    """The names given to ``--remedies``; empty (all of them) where the option was left out.
 
     Raises ValueError, listing what there is, on an option without a value or an unknown name.
     """
     if names is None:
         return ()
     if not names:
-        raise ValueError(
-            f"--heuristics: at least one name is needed. Known: {', '.join(HEURISTICS)}"
-        )
+        raise ValueError(f"--remedies: at least one name is needed. Known: {', '.join(HEURISTICS)}")
     for name in names:
         heuristic(name)
     return names

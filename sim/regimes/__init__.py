@@ -1,9 +1,13 @@
 """Regimes by string id: ``bandit`` is the default cell of its family, ``bandit/7`` the eighth of
-its sweep, ``bandit/7@survive=1`` the same with another chance that a solution passes at test."""
+its sweep, ``bandit/7:survive=1`` the same with another chance that a solution passes at test."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import math
+from collections.abc import Mapping
+from typing import Any
 
 from diffsmooth.sim.regimes.bandit import Bandit
 from diffsmooth.sim.regimes.base import Regime, Training
@@ -24,22 +28,44 @@ SURVIVE = (0.25, 0.5, 0.75, 1.0)
 
 
 def regime(identity: str) -> Regime:
-    """The regime of that id.
+    """The regime of that id: ``name``, ``name/index``, either with ``:parameter=value,...``.
 
-    Raises ValueError on an unknown name, an index out of range, or a ``survive`` that is no number
-    in (0, 1] or that the regime does not have.
+    (``@`` is read as ``:``.)  Raises ValueError on an unknown name or parameter, an index out of
+    range, or a value that the parameter cannot take.
     """
-    identity, at, setting = identity.partition("@")
-    if at:
-        key, _, value = setting.partition("=")
+    place, _, settings = identity.replace("@", ":", 1).partition(":")
+    found = _family(identity, place)
+    given: dict[str, float] = {}
+    for setting in filter(None, settings.split(",")):
+        key, equals, text = setting.partition("=")
         try:
-            chance = float(value)
+            value = float(text)
         except ValueError:
-            chance = float("nan")
-        if key != "survive" or not 0 < chance <= 1:
-            raise ValueError(f"{identity}@{setting}: allowed is @survive=x with 0 < x <= 1")
-        return regime(identity).surviving(chance)
-    name, slash, index = identity.partition("/")
+            value = math.nan
+        if not equals or not math.isfinite(value):
+            raise ValueError(f"{identity}: {setting!r} is not parameter=number")
+        if key in given:
+            raise ValueError(f"{identity}: {key} is given twice")
+        given[key] = value
+    return _replaced(found, given, identity)
+
+
+def configured(identity: str, parameters: Mapping[str, float]) -> str:
+    """The id of the regime ``identity`` with ``parameters`` replaced, in one spelling.
+
+    Raises ValueError as :func:`regime`, or for a parameter that ``identity`` sets already.
+    """
+    for name, value in parameters.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"{name}: must be a number, got {value!r}")
+    settings = ",".join(f"{name}={value!r}" for name, value in sorted(parameters.items()))
+    joined = identity + (("," if ":" in identity else ":") + settings if settings else "")
+    regime(joined)
+    return joined
+
+
+def _family(identity: str, place: str) -> Regime:
+    name, slash, index = place.partition("/")
     if name not in REGIMES:
         near = difflib.get_close_matches(name, REGIMES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
@@ -50,6 +76,34 @@ def regime(identity: str) -> Regime:
     if not index.isdigit() or int(index) >= len(cells):
         raise ValueError(f"{identity}: {name} has the cells {name}/0 to {name}/{len(cells) - 1}")
     return cells[int(index)]
+
+
+def _replaced(found: Regime, given: Mapping[str, float], identity: str) -> Regime:
+    numbers = {
+        f.name: getattr(found, f.name)
+        for f in dataclasses.fields(found)  # type: ignore[arg-type]
+        if isinstance(getattr(found, f.name), (int, float))
+    }
+    values: dict[str, float] = {}
+    for name, value in given.items():
+        if name == "survive":
+            if not 0 < value <= 1:
+                raise ValueError(f"{identity}: survive must lie in (0, 1], got {value:g}")
+            found = found.surviving(value)
+            continue
+        if name not in numbers:
+            near = difflib.get_close_matches(name, numbers, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise ValueError(
+                f"{identity}: {found.name} has no parameter {name!r}{hint} "
+                f"Known: {', '.join(numbers)}"
+            )
+        whole = isinstance(numbers[name], int)
+        if whole and not float(value).is_integer():
+            raise ValueError(f"{identity}: {name} is a whole number, got {value:g}")
+        values[name] = int(value) if whole else float(value)
+    me: Any = found
+    return dataclasses.replace(me, **values) if values else found
 
 
 def identities(names: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -64,4 +118,4 @@ def identities(names: tuple[str, ...] = ()) -> tuple[str, ...]:
     )
 
 
-__all__ = ["REGIMES", "SURVIVE", "Regime", "Training", "identities", "regime"]
+__all__ = ["REGIMES", "SURVIVE", "Regime", "Training", "configured", "identities", "regime"]
