@@ -90,8 +90,8 @@ def verify(*ids: str, deep: bool = False, seed: int = 0, jobs: int = 1) -> Repor
     ``ids``: such as "A2", a family ("B7" also means B7.ii) or a letter; all if none is given.
     The report is true where everything holds (``report.green``) and shows itself in a notebook.
 
-    Raises ValueError for an id that does not exist (naming the nearest) or ``jobs < 1``; ImportError
-    without the extra ``verify``.
+    Raises ValueError for an id that does not exist (naming the nearest) or ``jobs < 1``;
+    ImportError without the extra ``verify``.
     """
     from diffsmooth.theory.verify.shown import check
 
@@ -112,10 +112,10 @@ def simulate(
     """Run one regime with several remedies, each tuned alike, and compare them with GRPO.
 
     ``regime``: a family (bandit, multiplicity, strategies, tree, countdown, maze, noisy) or a cell
-    of its sweep ("bandit/7"); ``parameters`` replace the regime's own (``solutions=4``), ``survive``
-    the chance that a solution still passes at test.  ``remedies``: names of :func:`rules` that are
-    in the map; all where none is given.  ``seeds``: independent problem sets; the even ones tune,
-    the odd ones compare.  ``out``: a folder to keep the tables in, where a finished run is found
+    of its sweep ("bandit/7"); ``parameters`` replace the regime's own (``solutions=4``), and
+    ``survive`` the chance that a solution still passes at test.  ``remedies``: names of
+    :func:`rules` that are in the map; all where none is given.  ``seeds``: independent problem
+    sets; the even ones tune, the odd ones compare.  ``out``: a folder to keep the tables in, where a finished run is found
     again; without it nothing is written.
 
     Raises ValueError on an unknown name or parameter, or fewer than 4 seeds.
@@ -160,8 +160,9 @@ def evaluate(model: str, **settings: Any) -> Evaluated:
     """Sample a model on a task: pass@k for every k and diversity, with intervals over problems.
 
     ``settings``: fields of :class:`diffsmooth.llm.evaluation.Evaluation` and of its ``Sampling``
-    (``samples``, ``temperature``, ``max_tokens``, ...).  Every sample is kept in the folder ``out``;
-    a killed run goes on when the same call is made.  Raises ValueError on an unknown setting.
+    (``samples``, ``temperature``, ``max_tokens``, ...).  Every sample is kept in the folder
+    ``out``; a killed run goes on when the same call is made.  Raises ValueError on an unknown
+    setting.
     """
     from diffsmooth.llm.results import evaluated
 

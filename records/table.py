@@ -1,4 +1,4 @@
-"""A table that shows itself: an Arrow table with rows, a filter, and a look in print and notebooks."""
+"""A table that shows itself: an Arrow table with rows, a filter, and a look of its own."""
 
 from __future__ import annotations
 

@@ -58,10 +58,14 @@ def configured(identity: str, parameters: Mapping[str, float]) -> str:
     for name, value in parameters.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f"{name}: must be a number, got {value!r}")
-    settings = ",".join(f"{name}={value!r}" for name, value in sorted(parameters.items()))
+    settings = ",".join(f"{name}={_spelt(value)}" for name, value in sorted(parameters.items()))
     joined = identity + (("," if ":" in identity else ":") + settings if settings else "")
     regime(joined)
     return joined
+
+
+def _spelt(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 def _family(identity: str, place: str) -> Regime:

@@ -1,0 +1,1 @@
+../../diffsmooth/_front.py
