@@ -56,7 +56,7 @@ def advantages(
         "classes": classes,
         "ref_logps": ref_logps,
     }
-    batch = library.GroupBatch(**{name: _array(value) for name, value in given.items()})
+    batch = library.GroupBatch(**{name: _array(name, value) for name, value in given.items()})
     if isinstance(rule, str):
         return library.rule(rule, **parameters)(batch)
     if parameters:
@@ -66,11 +66,12 @@ def advantages(
     return rule(batch)
 
 
-def _array(value: Any) -> Any:
+def _array(name: str, value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         import numpy as np
 
-        return np.asarray(value)
+        number = name in ("reward", "logps", "ref_logps")
+        return np.asarray(value, dtype=np.float64 if number else None)
     return value
 
 
