@@ -164,7 +164,7 @@ def _all() -> tuple[Heuristic, ...]:
         _by("unlikeliness", "weight", (0.1, 0.25, 0.5, 0.75, 1.0), 0.0),
         _by("ucpo", "tau", (0.1, 0.2, 0.4, 0.7, 1.0), 0.0),
         # Its base does not divide by the deviation: the middle of FAST is its rate.
-        _by("mara", "beta", (0.1, 0.4, 0.8, 1.6, 3.2), 0.0, rate=FAST[2]),
+        _by("mara", "beta", NATS, 0.0, rate=FAST[2]),
         _token_part(
             "clip-cov",
             ClipCov,
