@@ -125,7 +125,8 @@ def forking_tokens(
         "response": the quantile of each response's own unmasked tokens (the authors' code; a
         response of one token has none that forks); "batch": that of all unmasked tokens.
 
-    entropy (B, T) nats.  The quantile interpolates linearly between order statistics.
+    entropy (B, T) nats.  The quantile interpolates linearly between order statistics; one that
+    falls on a token is exactly its entropy, so that this token does not fork.
     Source: 2510.14807.  Raises ValueError on quantile outside [0, 1] and on an unknown scope.
     """
     check_fraction("quantile", quantile)
@@ -139,13 +140,16 @@ def forking_tokens(
     ordered = xp.sort(xp.where(mask, entropy, xp.full_like(entropy, float("inf"))), axis=1)
     count = xp.sum(xp.astype(mask, xp.int64), axis=1, keepdims=True)
     last = xp.where(count > 0, count - 1, xp.zeros_like(count))
-    place = quantile * xp.astype(last, entropy.dtype)
-    below = xp.floor(place)
-    index = xp.astype(below, xp.int64)
+    # In whole numbers: 0.7 * 10 is 7, not 7.000000000000001.
+    exact = Fraction(repr(float(quantile))).limit_denominator(10**6)
+    place = last * exact.numerator
+    index = place // exact.denominator
+    part = xp.astype(place % exact.denominator, entropy.dtype) / exact.denominator
     low = xp.take_along_axis(ordered, index, axis=1)
-    above = xp.where(index < last, index + 1, last)
-    gap = xp.where(index < last, xp.take_along_axis(ordered, above, axis=1) - low, 0 * place)
-    return (entropy > low + (place - below) * gap) & mask
+    between = index < last
+    high = xp.take_along_axis(ordered, xp.where(between, index + 1, last), axis=1)
+    gap = xp.where(between, high - low, xp.zeros_like(part))
+    return (entropy > low + part * gap) & mask
 
 
 def simko_parts(
