@@ -145,11 +145,13 @@ def forking_tokens(
     place = last * exact.numerator
     index = place // exact.denominator
     part = xp.astype(place % exact.denominator, entropy.dtype) / exact.denominator
-    low = xp.take_along_axis(ordered, index, axis=1)
-    between = index < last
-    high = xp.take_along_axis(ordered, xp.where(between, index + 1, last), axis=1)
-    gap = xp.where(between, high - low, xp.zeros_like(part))
-    return (entropy > low + part * gap) & mask
+    above = xp.where(index < last, index + 1, last)
+
+    def at(which: Array) -> Array:  # a response without a token has no quantile
+        value = xp.take_along_axis(ordered, which, axis=1)
+        return xp.where(count > 0, value, xp.zeros_like(value))
+
+    return (entropy > at(index) + part * (at(above) - at(index))) & mask
 
 
 def simko_parts(
