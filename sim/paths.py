@@ -213,9 +213,11 @@ class Laboratory:
 
 def plain_rule(update: Update) -> Rule:
     """The update's rule.  Raises NoClosedFormError if the update is more than a rule."""
-    if update.tokens is not None or update.adaptive is not None or update.clip != ClipBounds():
+    sampled = update.tokens is not None or update.adaptive is not None or update.replay
+    if sampled or update.clip != ClipBounds():
         raise NoClosedFormError(
-            "clipping, token selection and adaptive strengths act on samples: use sampled dynamics"
+            "clipping, token selection, adaptive strengths and replay act on samples: use sampled "
+            "dynamics"
         )
     return update.rule
 

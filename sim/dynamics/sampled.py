@@ -11,6 +11,7 @@ import numpy as np
 
 from diffsmooth.sim.dynamics.advantages import advantages
 from diffsmooth.sim.dynamics.draws import Randomness, Rows, Sampler
+from diffsmooth.sim.dynamics.memory import Memory
 from diffsmooth.sim.dynamics.models import Bool, Float, softmax, softmax_gradient, token_gradient
 from diffsmooth.sim.environment import Environment
 from diffsmooth.sim.heuristics.base import Update
@@ -44,6 +45,8 @@ class Trainer:
         self.sampler = Sampler(environment, len(updates), group_size)
         rates = rate * np.array([u.rate for u in updates])
         self.rates = rates.reshape(-1, 1, 1, 1, 1)
+        replayed = np.array([u.replay for u in updates])
+        self.memory = Memory(environment, replayed) if replayed.any() else None
 
     def run(self, steps: int, randomness: Randomness, observe: Observe, every: int) -> None:
         """``steps`` updates; ``observe(step, log_probs (L, S, P, K))`` at 0 and each ``every``."""
@@ -67,6 +70,10 @@ class Trainer:
         pushed, extra, slope = self._token_parts(advantage, local, rows, randomness.tokens[:, step])
         scale = self.rates / self.group_size
         pushed = pushed * scale
+        recalled = None
+        if self.memory is not None:
+            self.memory.add(rows)
+            recalled = self.rates * self.memory.table()
         for epoch in range(self.epochs):
             weight = pushed
             if epoch:  # in the first epoch every ratio is 1 and nothing is clipped
@@ -77,7 +84,10 @@ class Trainer:
                 weight *= self._passes(ratio, advantage)
                 if slope is not None:
                     weight -= scale * slope * np.sign(log_ratio)
-            added = None if extra is None else softmax_gradient(law, scale * extra)
+            whole = recalled if extra is None else scale * extra
+            if extra is not None and recalled is not None:
+                whole = whole + recalled
+            added = None if whole is None else softmax_gradient(law, whole)
             change = token_gradient(law, rows.node, rows.where, weight)
             if added is not None:
                 change += added

@@ -14,7 +14,7 @@ from typing import Any
 
 from diffsmooth.sim.heuristics.base import LEARNING_RATE, Heuristic, Update, classified
 from diffsmooth.sim.heuristics.tokens import ClipCov, KLCov, SimKO
-from diffsmooth.theory.rules import PRESETS, UNCLIPPED, ClipBounds, rule
+from diffsmooth.theory.rules import PRESETS, UNCLIPPED, ClipBounds, Rule, rule
 from diffsmooth.theory.rules.base import Part
 
 _CLIP = ClipBounds()
@@ -26,6 +26,11 @@ NATS = (0.03, 0.1, 0.2, 0.4, 0.8)
 BOTH = (0.03, 0.2, 0.8, 1.6, 3.2)
 #: Smoothing of correct answers only, which bear larger strengths.
 LITERAL = (0.2, 0.8, 1.6, 3.2, 6.4)
+#: Relative strengths of smoothing, in units of a correct answer's advantage (theory.md C10).
+MU = (0.25, 0.5, 1.0, 2.0, 4.0)
+REPLAY = (0.03, 0.1, 0.3, 1.0, 3.0)
+#: Strength at which replay is published (2610.11064).
+PUBLISHED = 0.1
 #: Centred terms push correctness nowhere and bear the largest; C5 asks for them.
 CENTRED = (0.1, 0.6, 2.4, 6.0, 15.0)
 
@@ -99,6 +104,49 @@ def _adaptive() -> Heuristic:
         part="both",
         touches_incorrect=False,
         needs_logps=True,
+    )
+
+
+def _untuned(name: str, made: Rule, replay: float = 0.0) -> Heuristic:
+    """A rule without a strength to tune: fifteen learning rates."""
+    return classified(
+        name,
+        lambda rate: Update(made, rate=rate, replay=replay),
+        LEARNING_RATE,
+        RATES,
+        formula=made.formula + (f" + replay {replay:g}" if replay else ""),
+        citation=made.citation,
+        part="both",
+    )
+
+
+def _replayed(name: str, base: str) -> Heuristic:
+    """A rule with replay of verified answers (theory.md E5, E6)."""
+    made = rule(base)
+    return classified(
+        name,
+        lambda strength: Update(made, replay=strength),
+        "replay",
+        REPLAY,
+        neutral=0.0,
+        formula=f"{base} + lam mean of log pi over the bank",
+        citation="2610.11064",
+        part="both",
+        touches_incorrect=False,
+    )
+
+
+def _recalled(name: str, base: str) -> Heuristic:
+    """The centred term beside replay at its published strength: g sets the unseen's share (E5)."""
+    across = rule(base)
+    return classified(
+        name,
+        lambda g: Update(rule("two-part", base=across, g_correct=g), replay=PUBLISHED),
+        "g_correct",
+        CENTRED,
+        formula=f"{base} + centred term + replay {PUBLISHED:g}",
+        citation="theory.md E5",
+        part="both",
     )
 
 
@@ -195,8 +243,16 @@ def _all() -> tuple[Heuristic, ...]:
         _smoothing("centred"),
         _adaptive(),
         _smoothing("quotient"),
+        _by("relative", "mu", MU, 0.0),
+        _untuned("unit", rule("relative")),
+        _untuned("unit-maxrl", rule("relative", base="maxrl")),
         two_part("two-part", "pass-at-k", k=4),
         two_part("two-part-maxrl", "maxrl"),
+        _replayed("replay", "grpo"),
+        _replayed("maxrl-replay", "maxrl"),
+        _recalled("centred-replay", "grpo"),
+        _recalled("three-levers", "maxrl"),
+        _untuned("unit-replay", rule("relative"), replay=PUBLISHED),
     )
 
 

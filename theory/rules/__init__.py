@@ -39,6 +39,7 @@ from diffsmooth.theory.rules.likelihood import (
     Unlikeliness,
 )
 from diffsmooth.theory.rules.presets import LIKELIHOOD, NAMES, PRESETS, REWARD_ONLY, rule
+from diffsmooth.theory.rules.relative import Relative
 from diffsmooth.theory.rules.smoothing import Smoothed, SmoothingTerm, add_term
 from diffsmooth.theory.rules.tokens import (
     CLIP_HIGHER,
@@ -76,6 +77,7 @@ __all__ = [
     "MaxRL",
     "PassAtK",
     "Reinforce",
+    "Relative",
     "RewardOnly",
     "Rule",
     "SignedReinforce",

@@ -253,6 +253,8 @@ def _check(batch: GroupBatch) -> None:
 
 
 def _check_logps(xp: Any, name: str, logps: Array, mask: Array) -> None:
+    if not xp.isdtype(logps.dtype, "real floating"):
+        raise ValueError(f"{name}: must hold floating-point numbers, got {logps.dtype}")
     values = logps if mask is None else xp.where(mask, logps, xp.zeros_like(logps))
     if bool(xp.any(xp.isnan(values))):
         raise ValueError(f"{name}: holds NaN")

@@ -32,6 +32,7 @@ from diffsmooth.theory.rules.likelihood import (
     KLReward,
     Unlikeliness,
 )
+from diffsmooth.theory.rules.relative import Relative
 from diffsmooth.theory.rules.smoothing import Smoothed, SmoothingTerm
 
 #: Presets of the smoothing rule.  Strengths are the public defaults where there are any (.01 in the
@@ -71,6 +72,7 @@ LIKELIHOOD: dict[str, Callable[..., Rule]] = {
     "unlikeliness": Unlikeliness,
     "ucpo": UCPO,
     "mara": MARA,
+    "relative": Relative,
 }
 
 NAMES: tuple[str, ...] = (*REWARD_ONLY, *LIKELIHOOD, *PRESETS)
