@@ -175,10 +175,8 @@ class LossMixin:
         same = change.detach().abs() <= _ROUNDING * (1 + old.abs())
         # Of a token that was not chosen, log-probs may hold anything.
         change = change.masked_fill(same | ~batch[KL_COV].bool(), 0.0)
-        if self._kl_cov.estimator == "abs":
-            value = change.abs()
-        else:
-            value = (-change).exp() + change - 1
+        k3 = self._kl_cov.estimator == "k3"
+        value = (-change).exp() + change - 1 if k3 else change.abs()
         weight = self._kl_weights(model, batch)
         return self._kl_cov.beta * (weight * value).sum()
 

@@ -226,7 +226,7 @@ def _all() -> tuple[Heuristic, ...]:
             KLCov,
             (0.03, 0.1, 0.3, 0.6, 1.0),
             parameter="fraction",
-            formula="A r, unclipped, - beta |log r| on max(1, int(fraction n)) tokens of largest cov",
+            formula="A r, unclipped; - |log r| on max(1, int(fraction n)) tokens of largest cov",
             citation="2505.22617",
             clip=UNCLIPPED,
         ),

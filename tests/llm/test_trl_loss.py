@@ -117,7 +117,7 @@ def chosen(trainer: Any, fraction: str) -> set[tuple[int, int]]:
 def test_kl_cov_is_a_penalty_on_the_tokens_of_largest_covariance(
     kind: str, estimator: Any, changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The authors' |log pi - log pi_old| with slope beta, by default; written out token by token."""
+    """The authors' |log pi - log pi_old| with slope beta, by default; token by token."""
     fraction, beta = "0.1", 2.0
     penalised: list[float] = []
 
@@ -185,8 +185,8 @@ def test_kl_cov_goes_with_the_engine_s_own_kl(tmp_path: Path) -> None:
         model, tok = small.load(folder)
         trainer = engine.SmoothedGRPOTrainer(
             model, reward_funcs=engine.VerifierReward(toy.ToyTask()), processing_class=tok,
-            args=toy.settings(tmp_path, **TWICE, beta=0.5), train_dataset=toy.dataset(toy.ToyTask()),
-            **kwargs,
+            args=toy.settings(tmp_path, **TWICE, beta=0.5), **kwargs,
+            train_dataset=toy.dataset(toy.ToyTask()),
         )  # fmt: skip
         trainer.train()
         assert trainer.beta == 0.5

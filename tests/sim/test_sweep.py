@@ -181,9 +181,7 @@ def test_a_stored_cell_is_not_read_back_after_a_change(serial, monkeypatch):
 def test_formulas_ignore_docstrings_and_comments_only():
     from diffsmooth.sim.formulas import outline, sources
 
-    assert (
-        outline('"""a"""\nx = 1') == outline('"""b"""\n# c\nx  =  1') != outline('"""a"""\nx = 2')
-    )
+    assert outline('"""a"""\nx = 1') == outline('"""b"""\n# c\nx  =  1') != outline('"""a"""\nx = 2')
     named = set(sources())
     assert {"sim/measures.py", "sim/dynamics/sampled.py", "theory/rules/baselines.py"} <= named
     assert "sim/charts.py" not in named
