@@ -88,7 +88,7 @@ def mean_intervals(
     tail = _tail(confidence)
     count = _units(x)
     mean, spread = x.mean(-1), x.std(-1, ddof=1)
-    same = np.ptp(x, axis=-1) == 0
+    same = _agree(x, 0.0 if bounds is None else bounds[1] - bounds[0])
     mean = np.where(same, x[..., 0], mean)  # a sum of equal numbers is not that number to the bit
     error = np.where(same, 0.0, spread) / np.sqrt(count)
     if bounds is None:
@@ -148,9 +148,9 @@ def p_value(values: ArrayLike) -> float:
 
     x = np.asarray(values, dtype=np.float64)
     count = _units(x)
-    error = 0.0 if np.ptp(x) == 0 else float(x.std(ddof=1)) / count**0.5
+    error = 0.0 if _agree(x) else float(x.std(ddof=1)) / count**0.5
     if error == 0:
-        return 1.0 if x.mean() == 0 else 2.0 ** (1 - count)
+        return 1.0 if x[0] == 0 else 2.0 ** (1 - count)
     return float(2 * special.stdtr(count - 1, -abs(float(x.mean())) / error))
 
 
@@ -273,6 +273,11 @@ def _score(share: Any, size: Any, critical: float) -> tuple[Float, Float]:
     centre = (share + ratio / 2) / (1 + ratio)
     half = np.sqrt(ratio * share * (1 - share) + ratio**2 / 4) / (1 + ratio)
     return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
+
+
+def _agree(x: Float, scale: float = 0.0) -> Any:
+    """(...,) where all units of (..., n) are one number, up to its rounding."""
+    return np.ptp(x, axis=-1) <= 1e-12 * np.maximum(np.abs(x).max(axis=-1), scale)
 
 
 def _student(freedom: int, tail: float) -> float:
