@@ -64,16 +64,19 @@ class Trainer:
         answers = law[..., 0, :] if law.shape[-2] == 1 else np.exp(log_probs)
         rows = self.sampler(local, answers, randomness, step)
         advantage = advantages(self.environment, self.updates, rows, log_probs)
-        pushed, extra = self._token_parts(advantage, local, rows, randomness.tokens[:, step])
+        pushed, extra, slope = self._token_parts(advantage, local, rows, randomness.tokens[:, step])
         scale = self.rates / self.group_size
         pushed = pushed * scale
         for epoch in range(self.epochs):
             weight = pushed
             if epoch:  # in the first epoch every ratio is 1 and nothing is clipped
                 local, law = softmax(model.logits(self.parameters))
-                ratio = np.exp(rows.gather(local) - rows.old)
+                log_ratio = rows.gather(local) - rows.old
+                ratio = np.exp(log_ratio)
                 weight = pushed * ratio
                 weight *= self._passes(ratio, advantage)
+                if slope is not None:
+                    weight -= scale * slope * np.sign(log_ratio)
             added = None if extra is None else softmax_gradient(law, scale * extra)
             change = token_gradient(law, rows.node, rows.where, weight)
             if added is not None:
@@ -91,12 +94,13 @@ class Trainer:
 
     def _token_parts(
         self, advantage: Float, local: Float, rows: Rows, uniforms: Float
-    ) -> tuple[Float, Float | None]:
+    ) -> tuple[Float, Float | None, Float | None]:
         """(the advantage times the factor of heuristics that act on tokens (L, S, Q, G, T), the
-        table (L, S, P, n, V) of the weights that they add, None for none)."""
+        table (L, S, P, n, V) of the weights that they add, the slope of their penalty on
+        |log ratio| (L, S, Q, G, T); None for none)."""
         if not any(u.tokens for u in self.updates):
-            return advantage, None
-        pushed, extra = advantage.copy(), None
+            return advantage, None, None
+        pushed, extra, slope = advantage.copy(), None, None
         length, vocabulary = advantage.shape[-1], local.shape[-1]
         shape, seeds = (-1, length), advantage.shape[1]
         nodes = local[0, 0].size // vocabulary
@@ -106,20 +110,23 @@ class Trainer:
             # Seed by seed: fractions and quantiles are of one run's batch, not of its neighbours'.
             for seed in range(seeds):
                 at = (copy, seed)
-                part, added = update.tokens(
-                    TokenBatch(
-                        advantage=advantage[at].reshape(shape),
-                        old=rows.old[at].reshape(shape),
-                        law=local[at].reshape(nodes, vocabulary),
-                        node=rows.node[at].reshape(shape) - (copy * seeds + seed) * nodes,
-                        taken=rows.tokens[at].reshape(shape),
-                        correct=rows.accepted[at].reshape(-1),
-                        mask=rows.mask[at].reshape(shape),
-                        uniforms=uniforms[seed].reshape(shape),
-                    )
+                batch = TokenBatch(
+                    advantage=advantage[at].reshape(shape),
+                    old=rows.old[at].reshape(shape),
+                    law=local[at].reshape(nodes, vocabulary),
+                    node=rows.node[at].reshape(shape) - (copy * seeds + seed) * nodes,
+                    taken=rows.tokens[at].reshape(shape),
+                    correct=rows.accepted[at].reshape(-1),
+                    mask=rows.mask[at].reshape(shape),
+                    uniforms=uniforms[seed].reshape(shape),
                 )
+                part, added = update.tokens(batch)
                 pushed[at] *= part.reshape(pushed[at].shape)
                 if added is not None:
                     extra = np.zeros(local.shape) if extra is None else extra
                     extra[at] = added.reshape(local.shape[2:])
-        return pushed, extra
+                steep = update.tokens.log_ratio_slope(batch)
+                if steep is not None:
+                    slope = np.zeros_like(advantage) if slope is None else slope
+                    slope[at] = steep.reshape(slope[at].shape)
+        return pushed, extra, slope

@@ -14,9 +14,10 @@ from typing import Any
 
 from diffsmooth.sim.heuristics.base import LEARNING_RATE, Heuristic, Update, classified
 from diffsmooth.sim.heuristics.tokens import ClipCov, KLCov, SimKO
-from diffsmooth.theory.rules import PRESETS, ClipBounds, rule
+from diffsmooth.theory.rules import PRESETS, UNCLIPPED, ClipBounds, rule
 from diffsmooth.theory.rules.base import Part
 
+_CLIP = ClipBounds()
 RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
 #: Rules that subtract a baseline without dividing by a deviation, or are 0 on correct answers.
 FAST = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -39,13 +40,15 @@ def _by(
     parameter: str,
     strengths: tuple[float, ...],
     neutral: float | None = None,
+    *,
+    rate: float = 1.0,
     **given: Any,
 ) -> Heuristic:
     def make(strength: float) -> Update:
         # The number of draws k is a whole number; 2.7 is left for the rule to refuse.
         whole = parameter == "k" and float(strength).is_integer()
         value: Any = int(strength) if whole else strength
-        return Update(rule(name, **{parameter: value}, **given))
+        return Update(rule(name, **{parameter: value}, **given), rate=rate)
 
     return classified(name, make, parameter, strengths, neutral=neutral)
 
@@ -126,10 +129,11 @@ def _token_part(
     parameter: str,
     formula: str,
     citation: str,
+    clip: ClipBounds = _CLIP,
 ) -> Heuristic:
     return classified(
         name,
-        lambda s: Update(rule("grpo"), tokens=part(s)),
+        lambda s: Update(rule("grpo"), tokens=part(s), clip=clip if s else _CLIP),
         parameter,
         strengths,
         neutral=0.0,
@@ -156,15 +160,17 @@ def _all() -> tuple[Heuristic, ...]:
         _by("entropy-bonus", "g", NATS, 0.0),
         _by("entropy-penalty", "g", tuple(-g for g in NATS), 0.0),
         _by("kl", "beta", NATS, 0.0),
+        _by("kl-reward", "beta", NATS, 0.0),
         _by("unlikeliness", "weight", (0.1, 0.25, 0.5, 0.75, 1.0), 0.0),
         _by("ucpo", "tau", (0.1, 0.2, 0.4, 0.7, 1.0), 0.0),
-        _by("mara", "beta", (0.1, 0.4, 0.8, 1.6, 3.2), 0.0),
+        # Its base does not divide by the deviation: the middle of FAST is its rate.
+        _by("mara", "beta", NATS, 0.0, rate=FAST[2]),
         _token_part(
             "clip-cov",
             ClipCov,
             NATS,
             parameter="fraction",
-            formula="drop the gradient of random tokens with 1 < cov < 5",
+            formula="drop the gradient of max(1, int(fraction n)) random tokens with 1 < cov < 5",
             citation="2505.22617",
         ),
         _token_part(
@@ -172,15 +178,16 @@ def _all() -> tuple[Heuristic, ...]:
             KLCov,
             (0.03, 0.1, 0.3, 0.6, 1.0),
             parameter="fraction",
-            formula="KL to the old policy on the tokens of largest cov",
+            formula="A r, unclipped; - |log r| on max(1, int(fraction n)) tokens of largest cov",
             citation="2505.22617",
+            clip=UNCLIPPED,
         ),
         _token_part(
             "simko",
             lambda alpha: SimKO(alpha=alpha, penalty=1.1 if alpha else 1.0),
             (0.003, 0.01, 0.03, 0.1, 0.3),
             parameter="alpha",
-            formula="spread alpha over the top 3 at forks on correct; 1.1x on top-1 wrong",
+            formula="at forks: spread alpha over the top 3 on correct, 1.1x on top-1 wrong",
             citation="2510.14807",
         ),
         *(_smoothing(name) for name in ("eq6", "token", "spread", "reward", "mean")),

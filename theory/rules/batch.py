@@ -131,6 +131,13 @@ class GroupBatch:
             return self.lengths > 0
         return self.xp.ones_like(self.correct)
 
+    @cached
+    def mixed(self) -> Array:
+        """(B,) bool: does the row's group hold both kinds of answers?"""
+        number = self.xp.astype(self.correct, self.xp.int64)
+        successes = self.groups.sum(number)
+        return (successes > 0) & (successes < self.groups.sum(self.xp.ones_like(number)))
+
     @property
     def full_mask(self) -> Array:
         """(B, T) bool: the mask, all true where none was given."""
