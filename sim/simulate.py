@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 
 from diffsmooth import records
@@ -74,7 +75,9 @@ def show(cell: Cell, table: list[Standing], primary: str) -> None:
             f"x{s.rate:.3g}",
             f"{s.value:.3f}",
             f"{s.reference:.3f}",
-            f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]",
+            f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+            if isfinite(d.low)
+            else f"{d.value:+.3f}, too few seeds",
             f"{s.improvement:.2f}",
             f"{round(s.reached * s.seeds)} of {s.seeds}" + ("" if s.keeps_up else ", lost"),
         )

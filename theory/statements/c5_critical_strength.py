@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from diffsmooth.theory.statements._c5_bounds import Phi, between_extremes, mean_of_phi
 from diffsmooth.theory.statements._moments import Law
 from diffsmooth.theory.statements._steps import together
 from diffsmooth.theory.statements._weighted import EPS, Vector, WeightedPolicy, weighted_policies
@@ -33,7 +34,8 @@ class Thresholds:
     """dH(q)/dt = C (g bracket - sharpening); ``centred`` and ``literal`` are the two brackets.
 
     ``standardised(C)^2``: the square of a in the advantage form.  ``two(u)``: g*/(1-C) for two
-    correct answers with log-odds u.  ``low``, ``high``: the claimed range of the frequency of "no
+    correct answers with log-odds u.  ``phi(w, e^-w)``: falls, and g*/(1-C) is a weighted mean of it
+    over w_i = log q_i + H(q).  ``low``, ``high``: the claimed range of the frequency of "no
     literal strength" for |S| = |F| = 2 and independent standard Gaussian logits.
     """
 
@@ -42,6 +44,7 @@ class Thresholds:
     literal: Callable[[Point], Any]
     standardised_squared: Callable[[Any], Any]
     two: Callable[[Any, Any], Any]
+    phi: Phi
     low: float = 0.38
     high: float = 0.42
 
@@ -52,6 +55,7 @@ CLAIM = Thresholds(
     literal=lambda p: p.e - (1 - p.c) * p.surprisal * p.k1,
     standardised_squared=lambda c: (1 - c) / c,
     two=lambda u, sinh: sinh / u,
+    phi=lambda w, fall: (1 - fall) / w,
 )
 
 
@@ -160,6 +164,10 @@ def _lumped(claim: Thresholds, _: Budget) -> Outcome:
             (1 - c) * (s2 + f2) - g * k1 > 0,
             "at the critical strength correctness still rises",
         ),
+        lambda: between_extremes(
+            lambda m: claim.sharpening(Point(m[0], m[1], c, s, m[2])),
+            lambda m: claim.centred(Point(m[0], m[1], c, s, m[2])),
+        ),
     )
 
 
@@ -185,13 +193,6 @@ def _certified(claim: Thresholds, _: Budget) -> Outcome:
         ),
         lambda: certified.positive(
             bracket, {"C": ("3/5", "99/100"), "u": ("1/10", "3/2")}, "a finite literal strength"
-        ),
-        # phi(w) = (1 - e^-w)/w falls: -w^2 phi'(w) = 1 - (1+w) e^-w > 0 (w = 0 by continuity).
-        lambda: certified.positive(
-            lambda w: 1 - (1 + w) * (-w).exp(), {"w": ("1/20", 30)}, "phi falls, w > 0"
-        ),
-        lambda: certified.positive(
-            lambda w: 1 - (1 - w) * w.exp(), {"w": ("1/20", 30)}, "phi falls, w < 0"
         ),
     )
 
@@ -415,7 +416,7 @@ def _adversarial(claim: Thresholds, budget: Budget) -> Outcome:
     from diffsmooth.theory.verify import adversarial
 
     def phi(w: float) -> float:
-        return float(-np.expm1(-w) / w) if w else 1.0
+        return float(claim.phi(w, np.exp(-w))) if abs(w) > 1e-3 else 1 - w / 2 + w * w / 6
 
     def margin(x: Vector) -> float:
         z = np.clip(x, -8, 8)
@@ -509,9 +510,11 @@ STATEMENT = Statement(
     methods=(
         Method(
             "symbolic",
-            "any number of trajectories (formal moments); |S| = 2 in closed form",
+            "any number of trajectories (formal moments, bounds termwise); |S| = 2 in closed form",
             lambda claim, budget: together(
-                lambda: _derivation(claim, budget), lambda: _two_answers(claim, budget)
+                lambda: _derivation(claim, budget),
+                lambda: _two_answers(claim, budget),
+                lambda: mean_of_phi(claim.phi),
             ),
         ),
         Method(
@@ -551,6 +554,11 @@ STATEMENT = Statement(
             "half of g* is enough",
             replace(CLAIM, centred=lambda p: 2 * p.e),
             ("symbolic", "smt", "exact", "random", "adversarial"),
+        ),
+        Mutant(
+            "the bounds with the sign of w turned round",
+            replace(CLAIM, phi=lambda w, fall: (1 / fall - 1) / w),
+            ("symbolic", "adversarial"),
         ),
         Mutant("one policy in ten", replace(CLAIM, low=0.05, high=0.15), "random"),
     ),

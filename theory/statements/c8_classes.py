@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from diffsmooth.theory.statements import _c8_dominance
+from diffsmooth.theory.statements import _c8_bias, _c8_dominance
+from diffsmooth.theory.statements._c8_bias import log_share
 from diffsmooth.theory.statements._logs import divergence, entropy, log, normalised, total
 from diffsmooth.theory.statements._moments import Law
 from diffsmooth.theory.statements._steps import together
@@ -33,6 +34,8 @@ class Quotient:
     M trajectories, among m classes, at the fixed point of trajectory-level smoothing.
     ``share(q, n)``: mean share of the own class among n correct answers, seen from one of them.
     ``lower``, ``upper``: (q, n) -> ratio r with log r a bound on the bias E[log share] - log q.
+    ``leading(q, n)`` and ``remainder(q, n, (1-q)^n)``: the bias to O(n^-2), and how far it can be
+    from that.
     ``inside``: weight of the law within classes in KL(q || b_S).  ``towards_uniform``: 1 if the
     rule that uses shares equalises two classes.  ``exponent(own, matched)``: of the class masses
     in the policy that dominates an entropy-regularised one with exponent ``own``; ``matched`` is
@@ -45,6 +48,8 @@ class Quotient:
     share: Callable[[Any, Any], Any]
     lower: Callable[[Any, Any], Any]
     upper: Callable[[Any, Any], Any]
+    leading: Callable[[Any, Any], Any]
+    remainder: Callable[[Any, Any, Any], Any]
     inside: int = 1
     towards_uniform: int = 1
     exponent: Callable[[Any, Any], Any] = lambda own, matched: matched
@@ -61,6 +66,8 @@ CLAIM = Quotient(
     share=lambda q, n: q + (1 - q) / n,
     lower=lambda q, n: 1 / _miss(q, n),
     upper=lambda q, n: 1 + (1 - q) / (n * q),
+    leading=lambda q, n: (1 - q) / (2 * n * q),
+    remainder=lambda q, n, power: power / (2 * n * q) + 1 / (6 * n * (n + 1) * q**2),
 )
 
 
@@ -81,11 +88,6 @@ def _any_size(claim: Quotient, _: Budget) -> Outcome:
     n, k = sp.symbols("n k", positive=True, integer=True)
     q = sp.Symbol("q", positive=True)
     term = sp.binomial(n - 1, k) / (k + 1) - sp.binomial(n, k + 1) / n
-    # Plug-in expansion: log mu - Var/(2 mu^2) with mu = share, Var = (n-1) q (1-q)/n^2.
-    h = sp.Symbol("h", positive=True)  # 1/n
-    mu = claim.share(q, 1 / h)
-    variance = (1 / h - 1) * q * (1 - q) * h**2
-    leading = sp.series(sp.log(mu / q) - variance / (2 * mu**2), h, 0, 2).removeO()
     n_c, m_all = sp.symbols("n_c M", positive=True)
     exprs = {
         "between classes": (velocity - velocity.subs(log_class, other_class))
@@ -94,7 +96,6 @@ def _any_size(claim: Quotient, _: Budget) -> Outcome:
         "KL chain rule": kl - chain,
         "E[1/(1+B)] termwise": sp.combsimp(term),
         "mean share": (1 + (n - 1) * q) / n - claim.share(q, n),
-        "leading bias": leading - (1 - q) * h / (2 * q),
         "uniform trajectories": claim.wordings(n_c, m_all, sp.Symbol("m", positive=True))
         - n_c / m_all,
     }
@@ -102,6 +103,7 @@ def _any_size(claim: Quotient, _: Budget) -> Outcome:
     free = sorted(set().union(*(sp.sympify(e).free_symbols for e in exprs.values())), key=str)
     return together(
         lambda: symbolic.zero(exprs, free, "any number of classes, wordings, answers"),
+        lambda: _c8_bias.symbolic(claim.leading),
         lambda: _c8_dominance.symbolic(claim.inside),
     )
 
@@ -147,15 +149,8 @@ def _lumped(claim: Quotient, _: Budget) -> Outcome:
             [odds * power >= 1, claim.towards_uniform * (left * pull - right * pull) >= 0],
             "k against n-k: the larger class is pulled down",
         ),
+        lambda: _c8_bias.smt(claim.leading, claim.remainder),
         _c8_dominance.smt,
-    )
-
-
-def _log_share(q: Any, n: int, log: Callable[[Any], Any]) -> Any:
-    """E[log((1+B)/n)], B ~ Bin(n-1, q), exactly, in the arithmetic of ``log``."""
-    return sum(
-        (log(k + 1) * (math.comb(n - 1, k) * q**k * (1 - q) ** (n - 1 - k)) for k in range(1, n)),
-        -log(n),
     )
 
 
@@ -169,7 +164,7 @@ def _exact(claim: Quotient, budget: Budget) -> Outcome:
     rng = Random(budget.seed)
 
     def bias_signs(q: Fraction, n: int) -> list[int]:
-        bias = _log_share(q, n, log) - log(q)
+        bias = log_share(q, n, log) - log(q)
         low, high = claim.lower(q, n), claim.upper(q, n)
         return [(bias - log(Fraction(low))).sign(), (log(Fraction(high)) - bias).sign()]
 
@@ -253,7 +248,7 @@ def _certified(claim: Quotient, _: Budget) -> Outcome:
 
     def gaps(n: int, upper: bool) -> Callable[[Any], Any]:
         def gap(q: Any) -> Any:
-            bias = _log_share(q, n, lambda x: arb(x).log()) - q.log()
+            bias = log_share(q, n, lambda x: arb(x).log()) - q.log()
             if upper:
                 return claim.upper(q, n).log() - bias
             return bias - claim.lower(q, n).log()
@@ -268,7 +263,8 @@ def _certified(claim: Quotient, _: Budget) -> Outcome:
             )
             for n in (2, 4, 8)
             for upper in (False, True)
-        )
+        ),
+        lambda: _c8_bias.certified(claim.leading, claim.remainder),
     )
 
 
@@ -335,9 +331,10 @@ def _rule(claim: Quotient, budget: Budget) -> Outcome:
         bias = float(log_share_bias(share, n))
         worst = largest(
             worst,
-            abs(bias - float(_log_share(share, n, math.log)) + math.log(share)),
+            abs(bias - float(log_share(share, n, math.log)) + math.log(share)),
             math.log(claim.lower(share, n)) - bias,
             bias - math.log(claim.upper(share, n)),
+            abs(bias - claim.leading(share, n)) - claim.remainder(share, n, (1 - share) ** n),
         )
         return -worst, 16 * (weighted.rows.size + 8) * EPS * (1 + g) * (1 + math.log(100))
 
@@ -408,7 +405,7 @@ def _figure(ax: Any) -> None:
     """Bias of the log class share, with its bounds, for 4 and 32 correct answers."""
     q = np.linspace(0.01, 1, 200)
     for n, style, colour in ((4, "-", "#0072B2"), (32, "--", "#D55E00")):
-        bias = np.array([float(_log_share(x, n, math.log)) for x in q]) - np.log(q)
+        bias = np.array([float(log_share(x, n, math.log)) for x in q]) - np.log(q)
         ax.plot(q, bias, style, color=colour, lw=2, label=f"bias, n = {n}")
         ax.fill_between(
             q,
@@ -452,7 +449,8 @@ STATEMENT = Statement(
         r"answers in its class:"
         "\n\n"
         r"\mathrm{E}\left[\frac{k}{n}\right]=q_c+\frac{1-q_c}{n},\qquad"
-        r" \mathrm{E}\left[\log\frac{k}{n}\right]-\log q_c=\frac{1-q_c}{2nq_c}+O(n^{-2})"
+        r" \mathrm{E}\left[\log\frac{k}{n}\right]-\log q_c=\frac{1-q_c}{2nq_c}+\rho,\qquad"
+        r" |\rho|\leq\frac{(1-q_c)^n}{2nq_c}+\frac{1}{6n(n+1)q_c^2}"
         "\n\n"
         r"0<\log\frac{1}{1-(1-q_c)^n}\leq \mathrm{E}\left[\log\frac{k}{n}\right]-\log q_c"
         r"\leq\log\left(1+\frac{1-q_c}{n q_c}\right)"
@@ -506,6 +504,16 @@ STATEMENT = Statement(
             "the log share understates: half the upper bound",
             replace(CLAIM, upper=lambda q, n: 1 + (1 - q) / (4 * n * q)),
             ("smt", "exact", "certified"),
+        ),
+        Mutant(
+            "the bias leads with 1/(2nq)",
+            replace(CLAIM, leading=lambda q, n: 1 / (2 * n * q)),
+            ("symbolic", "smt", "certified"),
+        ),
+        Mutant(
+            "the remainder without its second term",
+            replace(CLAIM, remainder=lambda q, n, power: power / (2 * n * q)),
+            ("smt", "certified"),
         ),
         Mutant(
             "the share rule feeds the larger class",

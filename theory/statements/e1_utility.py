@@ -24,6 +24,7 @@ from itertools import product
 from math import comb, inf
 from typing import TYPE_CHECKING, Any
 
+from diffsmooth.theory.statements import _e1_every_group as every_group
 from diffsmooth.theory.statements._e1_view import draw, table
 from diffsmooth.theory.statements._reward_only import (
     ADVANTAGES,
@@ -61,7 +62,9 @@ class Claim:
     advantages add up to 0; limits, limit_values, limit_curvatures: u', u and -u''/u' for large
     groups; advantages: (A+, A-) by definition.
     grpo_square(n, G), focal_square(n, G): squares of the coefficients of u' in its zero-sum form,
-    up to a factor, for GRPO and F-GRPO; maxrl_step(m, G): the coefficient m >= 1 of MaxRL.
+    up to a factor, for GRPO and F-GRPO; maxrl_step(m, G): the coefficient m >= 1 of MaxRL;
+    pkpo_gap(m, G, K, binomial): the coefficient m of PKPO; pass_at_k_square(f, G, F): the square of
+    Pass@k training's with f answers wrong, F the chance that k of the group's are all wrong.
     """
 
     marginal: Formula = _marginal
@@ -76,6 +79,10 @@ class Claim:
     grpo_square: Formula = lambda n, G: 1 / (n * (G - n))
     maxrl_step: Formula = lambda m, G: G / (m + 1)
     focal_square: Formula = lambda n, G: (G - n) / n
+    pkpo_gap: Formula = lambda m, G, K, binomial: (
+        K * binomial(G - 1 - m, K - 1) / binomial(G - 1, K - 1)
+    )
+    pass_at_k_square: Formula = lambda f, G, F: G**2 * F / (f**2 * (1 - F))
 
 
 CLAIM = Claim()
@@ -177,11 +184,14 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
             steps[f"{name}, G = {group}: u'"] = sp.simplify(sp.diff(value, c) - slope)
             steps[f"{name}, G = {group}: u(0)"] = value.subs(c, 0)
             steps[f"{name}, G = {group}: -u''/u'"] = sp.simplify(bend)
-    return symbolic.zero(
-        steps,
-        [*dict.fromkeys([*symbols, big_k])],
-        "u' of every reward-only rule",
-        where=lambda p: p[c] < 1 and p[size] > p[k],
+    return together(
+        lambda: symbolic.zero(
+            steps,
+            [*dict.fromkeys([*symbols, big_k])],
+            "u' of every reward-only rule",
+            where=lambda p: p[c] < 1 and p[size] > p[k],
+        ),
+        lambda: every_group.symbolic(claim.pkpo_gap, claim.maxrl_step, claim.pass_at_k_square),
     )
 
 
@@ -276,6 +286,7 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
         lambda: exact.identity(library, points, "u, u', -u''/u' of the library"),
         lambda: exact.identity(drawn, groups, "all groups"),
         lambda: exact.identity(squares, [{"size": g} for g in range(2, 8)], "coefficients"),
+        lambda: every_group.exact(claim.pkpo_gap, claim.maxrl_step, claim.pass_at_k_square),
     )
     if whole.verdict == "refuted":
         return whole
@@ -293,7 +304,7 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
 
     from diffsmooth.theory.verify import smt
 
-    n, size, free, later = z3.Reals("n G free later")
+    n, size = z3.Reals("n G")
     inside = [n >= 1, n + 2 <= size]
     return together(
         lambda: smt.prove(
@@ -320,17 +331,7 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
             "GRPO: coefficients fall up to G/2 and rise as much after it, so u'' changes sign "
             "once, at C = 1/2",
         ),
-        lambda: smt.prove(
-            # Pass@k training: c_n^2 = F_n / ((1 - F_n) free^2), F_n ~ free (free-1) ... (free-k+1).
-            # From free to free - 1 the part [free (free-1)]/free^2 falls, the other factors fall,
-            # and 1/(1 - F) falls with F.
-            [free >= 3],
-            (free - 2) / (free - 1) < (free - 1) / free,
-            "Pass@k training, k >= 2: coefficients fall",
-        ),
-        lambda: smt.prove(
-            [later > 0, later < n, n < 1], 1 / (1 - later) < 1 / (1 - n), "1/(1-F) falls with F"
-        ),
+        lambda: every_group.smt(claim.pass_at_k_square),
     )
 
 
@@ -531,16 +532,19 @@ STATEMENT = Statement(
     methods=(
         Method(
             "symbolic",
-            "any number of trajectories (lumped), all G, k; sums for G = 2, 3, 5",
+            "any number of trajectories (lumped); all G, k, m term by term; sums for G = 2, 3, 5",
             check_symbolic,
         ),
         Method(
             "exact",
-            "10 rules in closed form, G in 3..5 (..7 deep), all C; groups of 3 drawn",
+            "10 rules in closed form, G in 3..5 (..7 deep), all C; groups of 3 drawn; every gap of "
+            "PKPO, MaxRL and Pass@k training, G in 2..7",
             check_exact,
         ),
         Method(
-            "smt", "curvature of MaxRL, F-GRPO, GRPO, Pass@k training: every group size", check_smt
+            "smt",
+            "curvature of MaxRL, F-GRPO, GRPO, PKPO, Pass@k training: every group size and k",
+            check_smt,
         ),
         Method(
             "certified", "u'' at G = 8: C in [0, .95], [0, .49], [.51, 1], [0, 1]", check_certified
@@ -619,6 +623,24 @@ STATEMENT = Statement(
                 },
             ),
             by="symbolic",
+        ),
+        Mutant(
+            "PKPO counts the answer itself among the failures",
+            replace(
+                CLAIM,
+                pkpo_gap=lambda m, G, K, binomial: K * binomial(G - m, K) / binomial(G, K),
+            ),
+            by=("symbolic", "exact"),
+        ),
+        Mutant(
+            "Pass@k training divides by the variance",
+            replace(CLAIM, pass_at_k_square=lambda f, G, F: G**2 / (f**2 * (1 - F) ** 2)),
+            by=("symbolic", "exact"),
+        ),
+        Mutant(
+            "Pass@k training's coefficients rise with the correct answers",
+            replace(CLAIM, pass_at_k_square=lambda f, G, F: G**2 * (1 - F) / f**2),
+            by=("symbolic", "smt", "exact"),
         ),
         Mutant(
             "GRPO's utility is concave",

@@ -134,7 +134,7 @@ def test_c8_bias_of_the_share_by_drawing_groups() -> None:
     n, q, draws = 6, 0.2, 400_000
     share = (1 + rng.binomial(n - 1, q, size=draws)) / n
     found, error = np.log(share).mean() - math.log(q), np.log(share).std() / math.sqrt(draws)
-    exact = float(c8_classes._log_share(q, n, math.log)) - math.log(q)
+    exact = float(c8_classes.log_share(q, n, math.log)) - math.log(q)
     assert abs(found - exact) < 5 * error
     low, high = c8_classes.CLAIM.lower(q, n), c8_classes.CLAIM.upper(q, n)
     assert math.log(low) < exact < math.log(high)
