@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -100,7 +101,9 @@ def _show(found: Simulation) -> None:
             f"x{s.rate:.3g}",
             f"{s.value:.3f}",
             f"{s.reference:.3f}",
-            f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]",
+            f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+            if isfinite(d.low)
+            else f"{d.value:+.3f}, too few seeds",
             f"{s.improvement:.2f}",
             f"{round(s.reached * s.seeds)} of {s.seeds}" + ("" if s.keeps_up else ", lost"),
         )

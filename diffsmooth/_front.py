@@ -116,8 +116,8 @@ def simulate(
     of its sweep ("bandit/7"); ``parameters`` replace the regime's own (``solutions=4``), and
     ``survive`` the chance that a solution still passes at test.  ``remedies``: names of
     :func:`rules` that are in the map; all where none is given.  ``seeds``: independent problem
-    sets; the even ones tune, the odd ones compare.  ``out``: a folder to keep the tables in, where a finished run is found
-    again; without it nothing is written.
+    sets; the even ones tune, the odd ones compare.  ``out``: a folder to keep the tables in, where
+    a finished run is found again; without it nothing is written.
 
     Raises ValueError on an unknown name or parameter, or fewer than 4 seeds.
     """

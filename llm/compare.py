@@ -1,4 +1,7 @@
-"""Two evaluations of the same problems: paired differences, and the speed-up at equal pass@k."""
+"""Two evaluations of the same problems: paired differences, and the speed-up at equal pass@k.
+
+Intervals are those of :mod:`diffsmooth.sim.intervals`, as everywhere.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffsmooth.llm.measures import distinct_curve, interval, pass_curve, resampled_means
+from diffsmooth.llm.measures import distinct_curve, pass_curve, resampled_means
 from diffsmooth.llm.speedup import DECIMALS, speedups
-from diffsmooth.llm.summary import powers, samples_of
+from diffsmooth.llm.summary import ends, powers, samples_of
 from diffsmooth.records import done, read_json, read_table
+from diffsmooth.sim.intervals import LEAST, mean_interval
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
-
-#: Most problems for which BCa intervals are computed: their correction for skewness falls with
-#: the root of the number of problems, their cost grows with its square.
-MAX_BCA = 1000
 
 #: Measures compared besides the curves.
 COMPARED: tuple[str, ...] = (
@@ -82,13 +82,20 @@ def difference(
     resamples: int,
     confidence: float,
     seed: int,
+    width: float | None = None,
 ) -> dict[str, Any] | None:
     """Paired difference b - a over the problems where both are known; ``None`` where none is.
 
-    ``low``/``high``: bootstrap over problems (``scipy.stats.bootstrap``, paired, BCa; percentile
-    above :data:`MAX_BCA` problems and where BCa is not defined).  ``improvement``: probability
-    that on a random problem b is above a, ties half; with its own interval.  ``positive``: share
-    of the bootstrap means above 0.
+    width
+        Most that one problem's difference can be, if there is a most.
+    ``low``, ``high``
+        Interval over problems, ``None`` from less than three, which say nothing about the spread.
+        With ``width`` n problems without any difference have one too: they do not say that there
+        is none anywhere.
+    ``improvement``
+        Probability that on a random problem b is above a, ties half; with its own interval.
+    ``positive``
+        Share of the means over problems drawn again (``resamples`` times) that are above 0.
     """
     import numpy as np
 
@@ -97,64 +104,25 @@ def difference(
         return None
     x, y = np.array(pairs, dtype=np.float64).T
     # Rounded where the sign counts: a sum of differences that cancel is not 0 to the bit.
-    better = (np.sign(np.round(y - x, DECIMALS)) + 1.0) / 2.0
-    draws = resampled_means(np.stack([y - x, better], axis=1), resamples, seed)
-    low: float | None
-    high: float | None
-    if x.size > MAX_BCA:
-        low, high = map(float, interval(draws[:, 0], confidence))
-    else:
-        low, high = bca_interval(x, y, resamples=resamples, confidence=confidence, seed=seed)
-    better_low, better_high = interval(draws[:, 1], confidence)
+    shift = np.where(np.round(y - x, DECIMALS) == 0, 0.0, y - x)
+    better = (np.sign(shift) + 1.0) / 2.0
+    span: tuple[float, float] | None = None if width is None else (-width, width)
+    known = len(pairs) >= LEAST
+    apart = mean_interval(shift, confidence=confidence, bounds=span) if known else None
+    drawn = resampled_means(shift[:, None], resamples, seed)
+    above = mean_interval(better, confidence=confidence, bounds=(0.0, 1.0)) if known else None
     return {
         "baseline": float(x.mean()),
         "new": float(y.mean()),
         "difference": float((y - x).mean()),
-        "low": low,
-        "high": high,
+        "low": apart.low if apart else None,
+        "high": apart.high if apart else None,
         "improvement": float(better.mean()),
-        "improvement_low": float(better_low),
-        "improvement_high": float(better_high),
-        "positive": float(np.mean(np.round(draws[:, 0], DECIMALS) > 0)),
+        "improvement_low": above.low if above else None,
+        "improvement_high": above.high if above else None,
+        "positive": float(np.mean(np.round(drawn, DECIMALS) > 0)),
         "problems": len(pairs),
     }
-
-
-def bca_interval(
-    x: Array, y: Array, *, resamples: int, confidence: float, seed: int
-) -> tuple[float | None, float | None]:
-    """Bootstrap interval of mean(y - x), pairs drawn together; a point where all pairs agree.
-
-    (None, None) for a single problem, which says nothing about the spread.
-    """
-    import numpy as np
-    from scipy import stats
-
-    shift = y - x
-    if shift.size < 2:
-        return None, None
-    if np.ptp(shift) == 0.0:
-        return float(shift[0]), float(shift[0])
-
-    def mean_shift(first: Array, second: Array, axis: int) -> Array:
-        return np.asarray(np.mean(second - first, axis=axis))
-
-    for method in ("BCa", "percentile"):
-        result = stats.bootstrap(
-            (x, y),
-            mean_shift,
-            paired=True,
-            vectorized=True,
-            n_resamples=resamples,
-            batch=256,
-            confidence_level=confidence,
-            method=method,
-            rng=np.random.Generator(np.random.Philox(seed)),
-        )
-        low, high = result.confidence_interval
-        if np.isfinite(low) and np.isfinite(high):
-            break
-    return float(low), float(high)
 
 
 def compare(
@@ -169,11 +137,13 @@ def compare(
 
     ``pass`` and ``distinct`` hold a paired difference for each power of two k that both runs
     have; ``measures`` one for each of :data:`COMPARED`; ``speedup`` the rows of
-    :func:`speedups`.  Raises ``ValueError`` where the runs answer different problems.
+    :func:`speedups`.  A run against itself differs by nothing, without doubt.  Raises
+    ``ValueError`` where the runs answer different problems.
     """
     import numpy as np
 
     rows_a, rows_b = paired(baseline, new)
+    same = baseline == new
     settings: dict[str, Any] = {
         "resamples": resamples,
         "confidence": confidence,
@@ -187,21 +157,29 @@ def compare(
     def distinct(run: Run, rows: Sequence[dict[str, Any]]) -> Array:
         return distinct_curve(run.samples, [row["classes"] for row in rows], ks)
 
-    def by_k(a: Array, b: Array) -> list[dict[str, Any]]:
-        columns = zip(ks, a.T, b.T, strict=True)
-        return [{"k": k, **(difference(list(x), list(y), **settings) or {})} for k, x, y in columns]
+    def by_k(a: Array, b: Array, widths: Sequence[float]) -> list[dict[str, Any]]:
+        columns = zip(ks, a.T, b.T, widths, strict=True)
+        return [{"k": k, **(apart(list(x), list(y), most) or {})} for k, x, y, most in columns]
+
+    def apart(
+        a: Sequence[float | None], b: Sequence[float | None], width: float | None
+    ) -> dict[str, Any] | None:
+        return difference(a, b, width=None if same else width, **settings)
+
+    def measure(name: str) -> dict[str, Any] | None:
+        a, b = ([row[name] for row in rows] for rows in (rows_a, rows_b))
+        known = [v for v in (*a, *b) if v is not None]
+        limits = ends(name, known, max(baseline.samples, new.samples)) if known else None
+        return apart(a, b, limits[1] - limits[0] if limits else None)
 
     return {
         "baseline": {"model": baseline.model, "hash": baseline.key, "samples": baseline.samples},
         "new": {"model": new.model, "hash": new.key, "samples": new.samples},
         "problems": len(rows_a),
         "confidence": confidence,
-        "pass": by_k(solved(baseline, rows_a, ks), solved(new, rows_b, ks)),
-        "distinct": by_k(distinct(baseline, rows_a), distinct(new, rows_b)),
-        "measures": {
-            name: difference([r[name] for r in rows_a], [r[name] for r in rows_b], **settings)
-            for name in COMPARED
-        },
+        "pass": by_k(solved(baseline, rows_a, ks), solved(new, rows_b, ks), [1.0] * len(ks)),
+        "distinct": by_k(distinct(baseline, rows_a), distinct(new, rows_b), list(map(float, ks))),
+        "measures": {name: measure(name) for name in COMPARED},
         "speedup": speedups(
             solved(baseline, rows_a, np.arange(1, baseline.samples + 1).tolist()),
             solved(new, rows_b, np.arange(1, new.samples + 1).tolist()),

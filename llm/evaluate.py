@@ -151,12 +151,7 @@ def _finish(config: Evaluation, known: dict[str, Any], store: SampleStore, folde
     table = store.problems()
     write_table(folder / "problems.parquet", table)
     rows = table.to_pylist()
-    settings: dict[str, Any] = {
-        "resamples": config.resamples,
-        "confidence": config.confidence,
-        "seed": config.sampling.seed,
-    }
-    curve = curve_table(rows, **settings)
+    curve = curve_table(rows, confidence=config.confidence)
     write_table(folder / "curve.parquet", curve)
-    summary = summarise(rows, curve, **settings)
+    summary = summarise(rows, curve, confidence=config.confidence)
     write_json(folder / "summary.json", sidecar(known, config.sampling.seed, summary=summary))

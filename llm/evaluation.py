@@ -79,7 +79,7 @@ class Evaluation:
     """Problems between two writes; what a killed run may lose."""
 
     resamples: int = 2000
-    """Bootstrap draws of the problems."""
+    """Bootstrap draws of the problems, for speed-ups."""
 
     confidence: float = 0.95
     """Level of the intervals."""

@@ -8,14 +8,16 @@ three learning rates, GRPO too), all share seeds and held-out problems, and each
 - with **GRPO's frontier**: the best pass@64 (or distinct solutions) of any GRPO run at any measured
   step that has at least the remedy's pass@1.  The maximum over noisy points favours GRPO.
 
-Intervals: bootstrap over seeds and over problems, drawn together for all arms (95 %).  With three
-seeds the spread over seeds is known roughly; the table says how many there were.
+Intervals (95 %): jackknife over seeds and over problems with Student's quantile, which with three
+seeds is wide where seeds differ (:func:`diffsmooth.sim.intervals.jackknife`); none from less than
+three seeds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,7 @@ from diffsmooth.llm.configuration import Optimisation, RuleChoice
 from diffsmooth.llm.engines._adaptive import Adaptive
 from diffsmooth.llm.study import Arm, Measurement, Study, results
 from diffsmooth.sim.figures import COLOURS
+from diffsmooth.sim.intervals import LEAST, jackknife
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,49 +163,64 @@ def above_frontier(pass1: Array, kept: Array, base_pass1: Array, base_kept: Arra
     return np.asarray(kept - np.where(np.isfinite(best), best, highest))
 
 
-def table(study: Study, out: Path, resamples: int = 2000, seed: int = 0) -> list[dict[str, Any]]:
-    """One row per arm, at the last step; each quantity as (value, low, high)."""
+def table(study: Study, out: Path) -> list[dict[str, Any]]:
+    """One row per arm, at the last step; each quantity as (value, low, high).
+
+    The ends are NaN where there are less than three seeds, or problems.
+    """
     import numpy as np
 
     found = cube(study, out)
     _, seeds, _, problems = found.values["pass@1"].shape
-    rng = np.random.default_rng(np.random.SeedSequence(seed))
     base = next(i for i, a in enumerate(study.arms) if _is_baseline(a))
     baseline = found.arms.index(study.arms[base].name)
     paths = [found.arms.index(a.name) for a in study.arms
              if _is_grpo(a) and a.name in found.arms]  # fmt: skip
 
-    def statistics(seed_weight: Array, problem_weight: Array) -> dict[str, Array]:
-        """Each (draws, arms), from weights (draws, seeds) and (draws, problems) that add to 1."""
+    def statistics(weights: Sequence[Array]) -> dict[str, Array]:
+        """Each (arms,), from weights (seeds,) and (problems,) that add to 1."""
         mean = {
-            name: np.einsum("asij,ds,dj->dai", x, seed_weight, problem_weight, optimize=True)
+            name: np.einsum("asij,s,j->ai", x, *weights, optimize=True)
             for name, x in found.values.items()
         }
-        last = {name: x[:, :, -1] for name, x in mean.items()}
+        last = {name: x[:, -1] for name, x in mean.items()}
         stats = dict(last)
         for name, x in last.items():
-            stats[f"{name} - GRPO"] = x - x[:, [baseline]]
-        draws = len(seed_weight)
-        points = {name: x[:, paths].reshape(draws, -1) for name, x in mean.items()}
+            stats[f"{name} - GRPO"] = x - x[baseline]
+        points = {name: x[paths].reshape(-1) for name, x in mean.items()}
         for name in MEASURES:
             stats[f"{name} - GRPO's frontier"] = above_frontier(
                 last["pass@1"], last[name], points["pass@1"], points[name]
             )
         return stats
 
-    centre = statistics(np.full((1, seeds), 1 / seeds), np.full((1, problems), 1 / problems))
-    drawn = statistics(
-        rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds,
-        rng.multinomial(problems, np.full(problems, 1 / problems), resamples) / problems,
-    )
-    rows = []
-    for i, name in enumerate(found.arms):
-        row: dict[str, Any] = {"arm": name, "seeds": seeds, "step": found.steps[-1]}
-        for key, x in centre.items():
-            low, high = np.quantile(drawn[key][:, i], [0.025, 0.975])
-            row[key] = (float(x[0, i]), float(low), float(high))
-        rows.append(row)
-    return rows
+    centre = statistics([np.full(seeds, 1 / seeds), np.full(problems, 1 / problems)])
+    spans = {key: (x, x + np.nan, x + np.nan) for key, x in centre.items()}
+    if min(seeds, problems) >= LEAST:
+        spans = {
+            key: jackknife(
+                lambda w, k=key: statistics(w)[k],
+                (seeds, problems),
+                bounds=limits(key, study.measurement.samples),
+            )
+            for key in centre
+        }
+    return [
+        {
+            "arm": name,
+            "seeds": seeds,
+            "step": found.steps[-1],
+            **{key: tuple(float(x[i]) for x in ends) for key, ends in spans.items()},
+        }
+        for i, name in enumerate(found.arms)
+    ]
+
+
+def limits(quantity: str, samples: int) -> tuple[float, float] | None:
+    """What a quantity of the table can be; differences of a run to itself are 0 without doubt."""
+    if " - " in quantity:
+        return None
+    return (0.0, float(samples)) if quantity == "distinct" else (0.0, 1.0)
 
 
 def _is_grpo(arm: Arm) -> bool:
@@ -233,10 +251,17 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     shown = [k for k in rows[0] if isinstance(rows[0][k], tuple) and k != "pass@1 - GRPO"]
     lines = ["| arm | " + " | ".join(shown) + " |", "|---" * (len(shown) + 1) + "|"]
     for row in rows:
-        cells = [f"{v:.3f} [{low:.3f}, {high:.3f}]" for v, low, high in (row[k] for k in shown)]
+        cells = [_cell(*row[k]) for k in shown]
         lines.append(f"| {row['arm']} | " + " | ".join(cells) + " |")
-    head = f"Step {rows[0]['step']}, {rows[0]['seeds']} seeds; 95 % bootstrap intervals.\n\n"
+    said = "95 % intervals over seeds and problems"
+    if rows[0]["seeds"] < LEAST:
+        said = f"no intervals from less than {LEAST} seeds"
+    head = f"Step {rows[0]['step']}, {rows[0]['seeds']} seeds; {said}.\n\n"
     return head + "\n".join(lines) + "\n"
+
+
+def _cell(value: float, low: float, high: float) -> str:
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]" if isfinite(low) else f"{value:.3f}"
 
 
 def figure(study: Study, out: Path, path: Path | None = None) -> Path:
@@ -297,9 +322,10 @@ def figure(study: Study, out: Path, path: Path | None = None) -> Path:
     handles, names = picture.axes[0].get_legend_handles_labels()
     picture.legend(handles, names, fontsize=8, frameon=False, loc="outside lower center", ncols=6)
     note = f"; not drawn (pass@1, {MEASURES[0]}): {', '.join(outside)}" if outside else ""
+    bars_said = "bars 95 %" if len(found.seeds) >= LEAST else "too few seeds for bars"
     picture.suptitle(
         f"step {found.steps[-1]}, {len(found.seeds)} seeds; "
-        f"the larger mark is the strongest setting; bars 95 %{note}",
+        f"the larger mark is the strongest setting; {bars_said}{note}",
         fontsize=10,
     )
     target = path or out / "frontier.svg"

@@ -133,15 +133,6 @@ def _draws(problems: int, resamples: int, seed: int) -> tuple[NDArray[np.uint32]
     )
 
 
-def interval(draws: Array, confidence: float) -> tuple[Array, Array]:
-    """Percentile interval over the first axis of bootstrap ``draws``."""
-    import numpy as np
-
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(draws, [tail, 1.0 - tail], axis=0)
-    return low, high
-
-
 def mean_or_none(values: Sequence[float | None]) -> float | None:
     """Mean of the values that are known; ``None`` where none is."""
     known = [v for v in values if v is not None]

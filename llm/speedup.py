@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from diffsmooth.llm.measures import interval, resampled_means
+from diffsmooth.llm.measures import resampled_means
 from diffsmooth.llm.summary import powers
+from diffsmooth.sim.intervals import LEAST, percentile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +56,8 @@ def speedups(
     pass@k is the level; that run needs k samples, or fewer where its curve is flat.  Where the
     other run never reaches the level with all its samples the speed-up is only bounded:
     ``bound`` is ``">="`` or ``"<="`` instead of ``"="``.  The interval comes from bootstrap draws
-    of the problems, each bounded in the same way.
+    of the problems, each bounded in the same way (:func:`diffsmooth.sim.intervals.percentile`);
+    ``low`` and ``high`` are ``None`` where there are less than three problems.
     """
     import numpy as np
 
@@ -74,7 +76,9 @@ def speedups(
         ratio = np.where(reached, needed, n_other) / mine
         if owner == "baseline":
             ratio = 1.0 / ratio
-        low, high = interval(ratio[1:], confidence)
+        ends = None
+        if len(solved_a) >= LEAST:
+            ends = percentile(ratio[1:], len(solved_a), confidence=confidence)
         for i, k in enumerate(ks):
             if levels[0, i] == 0.0:
                 continue  # nothing solved is no level to reach
@@ -89,8 +93,8 @@ def speedups(
                     "new_samples": count if owner == "baseline" else least,
                     "speedup": float(ratio[0, i]),
                     "bound": "=" if reached[0, i] else "<=" if owner == "baseline" else ">=",
-                    "low": float(low[i]),
-                    "high": float(high[i]),
+                    "low": None if ends is None else float(ends[0][i]),
+                    "high": None if ends is None else float(ends[1][i]),
                 }
             )
     return rows

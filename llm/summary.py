@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from diffsmooth.llm.measures import (
-    distinct_curve,
-    interval,
-    pass_curve,
-    resampled_means,
-)
+from diffsmooth.llm.measures import distinct_curve, pass_curve
+from diffsmooth.sim.intervals import LEAST, mean_interval, mean_intervals
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +24,21 @@ MEASURES: tuple[str, ...] = (
     "tokens",
     "finished",
 )
+#: Those that lie in [0, 1].
+SHARES = frozenset({"self_similarity", "self_similarity_correct", "coverage", "finished"})
+
+
+def ends(name: str, values: Sequence[float], samples: int) -> tuple[float, float] | None:
+    """What a problem's measure can be, for its interval; ``None`` where there is no limit.
+
+    A score is a share where all of them are; numbers of distinct answers end at the samples.
+    ``values`` beyond the limits (a task that says less multiplicity than was found) lift them.
+    """
+    if name.startswith("distinct_"):
+        return 0.0, float(samples)
+    if name in SHARES or (name == "score" and min(values) >= 0.0 and max(values) <= 1.0):
+        return 0.0, max(1.0, *values)
+    return None
 
 
 def powers(samples: int) -> list[int]:
@@ -44,14 +55,13 @@ def samples_of(problems: Sequence[dict[str, Any]]) -> int:
     return int(counts.pop())
 
 
-def curve_table(
-    problems: Sequence[dict[str, Any]], *, resamples: int, confidence: float, seed: int
-) -> pa.Table:
+def curve_table(problems: Sequence[dict[str, Any]], *, confidence: float) -> pa.Table:
     """pass@k and distinct correct answers in k draws for every k from 1 to n, with intervals.
 
     Columns ``k``, ``pass``, ``pass_low``, ``pass_high``, ``distinct``, ``distinct_low``,
-    ``distinct_high``; percentile bootstrap over problems, one draw for the whole curve.  The
-    intervals of a single problem are null: it says nothing about the spread.
+    ``distinct_high``; intervals over problems inside [0, 1] and [0, k], see
+    :func:`diffsmooth.sim.intervals.mean_intervals`.  They are null for less than three problems,
+    which say nothing about the spread.
     """
     import numpy as np
     import pyarrow as pa
@@ -60,61 +70,54 @@ def curve_table(
     ks = range(1, n + 1)
     solved = pass_curve(n, [row["correct"] for row in problems], ks)
     distinct = distinct_curve(n, [row["classes"] for row in problems], ks)
-    draws = resampled_means(np.concatenate([solved, distinct], axis=1), resamples, seed)
-    low, high = interval(draws, confidence)
-    unknown = np.full(n, len(problems) < 2)
+    # Answers in k draws as shares of k, so that one pair of bounds serves every k.
+    shares = np.stack([solved.T, np.minimum(distinct.T / np.arange(1, n + 1)[:, None], 1.0)])
+    unknown = len(problems) < LEAST
+    low, high = (
+        (np.zeros((2, n)), np.zeros((2, n)))
+        if unknown
+        else mean_intervals(shares, confidence=confidence, bounds=(0.0, 1.0))
+    )
+    mask = np.full(n, unknown)
     return pa.table(
         {
             "k": pa.array(ks, pa.int32()),
             "pass": solved.mean(axis=0),
-            "pass_low": pa.array(low[:n], mask=unknown),
-            "pass_high": pa.array(high[:n], mask=unknown),
+            "pass_low": pa.array(low[0], mask=mask),
+            "pass_high": pa.array(high[0], mask=mask),
             "distinct": distinct.mean(axis=0),
-            "distinct_low": pa.array(low[n:], mask=unknown),
-            "distinct_high": pa.array(high[n:], mask=unknown),
+            "distinct_low": pa.array(low[1] * np.arange(1, n + 1), mask=mask),
+            "distinct_high": pa.array(high[1] * np.arange(1, n + 1), mask=mask),
         }
     )
 
 
 def means_with_intervals(
-    columns: Mapping[str, Sequence[float | None]], *, resamples: int, confidence: float, seed: int
+    columns: Mapping[str, Sequence[float | None]], samples: int, *, confidence: float
 ) -> dict[str, dict[str, Any] | None]:
     """Of each column the mean over the problems where it is known, its interval, and their number.
 
-    ``None`` for a column that is nowhere known; ``low`` and ``high`` are ``None`` where a single
-    problem is known, which says nothing about the spread.
+    ``None`` for a column that is nowhere known; ``low`` and ``high`` are ``None`` where less than
+    three problems are known, which say nothing about the spread.
     """
-    import numpy as np
-
-    found: dict[str, dict[str, Any] | None] = dict.fromkeys(columns)
-    together: dict[bytes, list[str]] = {}  # columns known on the same problems share their draws
-    values = {name: np.array(column, dtype=np.float64) for name, column in columns.items()}
-    for name, column in values.items():
-        together.setdefault(np.isnan(column).tobytes(), []).append(name)
-    for names in together.values():
-        known = np.stack([values[name] for name in names], axis=1)
-        known = known[~np.isnan(known[:, 0])]
-        if not known.size:
-            continue
-        low, high = interval(resampled_means(known, resamples, seed), confidence)
-        several = known.shape[0] > 1
-        for i, name in enumerate(names):
-            found[name] = {
-                "mean": float(known[:, i].mean()),
-                "low": float(low[i]) if several else None,
-                "high": float(high[i]) if several else None,
-                "problems": int(known.shape[0]),
-            }
+    found: dict[str, dict[str, Any] | None] = {}
+    for name, column in columns.items():
+        known = [float(v) for v in column if v is not None]
+        found[name] = None
+        if known:
+            low: float | None = None
+            high: float | None = None
+            if len(known) >= LEAST:
+                inside = ends(name, known, samples)
+                made = mean_interval(known, confidence=confidence, bounds=inside)
+                low, high = made.low, made.high
+            mean = sum(known) / len(known)
+            found[name] = {"mean": mean, "low": low, "high": high, "problems": len(known)}
     return found
 
 
 def summarise(
-    problems: Sequence[dict[str, Any]],
-    curve: pa.Table,
-    *,
-    resamples: int,
-    confidence: float,
-    seed: int,
+    problems: Sequence[dict[str, Any]], curve: pa.Table, *, confidence: float
 ) -> dict[str, Any]:
     """What a reader wants first: the curve at powers of two and every measure with its interval."""
     n = samples_of(problems)
@@ -125,9 +128,6 @@ def summarise(
         "confidence": confidence,
         "curve": [row for row in curve.to_pylist() if row["k"] in wanted],
         "measures": means_with_intervals(
-            {name: [row[name] for row in problems] for name in MEASURES},
-            resamples=resamples,
-            confidence=confidence,
-            seed=seed,
+            {name: [row[name] for row in problems] for name in MEASURES}, n, confidence=confidence
         ),
     }

@@ -32,6 +32,7 @@ the first checkpoint: a few sampled steps, at which the noise of groups also tak
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ from diffsmooth.sim.atlas import load, standings
 from diffsmooth.sim.cells import REFERENCE, REFERENCE_STRENGTH, Cell
 from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.heuristics import HEURISTICS
-from diffsmooth.sim.intervals import Interval, clopper_pearson, jackknife, wilson
+from diffsmooth.sim.intervals import LEAST, Interval, clopper_pearson, jackknife, wilson
 from diffsmooth.sim.predictions import BETA, entropy_speeds
 from diffsmooth.sim.regimes import regime
 
@@ -110,6 +111,8 @@ def _share(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         share = _over_cells(counts, lambda c: (c[0] + c[3]) / c.sum(), 0.0)
         if agree in (0, asked):  # no spread over cells: what that many cells can say
             share = clopper_pearson(len(cells) * (agree > 0), len(cells))
+        elif np.isnan(share.low):  # too few cells for a spread between them
+            share = replace(share, low=0.0, high=1.0)
     chance = _over_cells(counts, lambda c: float(kappa(c)), -1.0)
     return {
         "agree": agree,
@@ -143,11 +146,11 @@ def _over_cells(counts: Float, statistic: Callable[[Float], float], least: float
     """A statistic of the summed counts (cells, 4) with its jackknife interval over cells.
 
     Cut at ``least`` and 1, the ends of what it can be; without ends where it is undefined for all
-    cells, or for all but one, and for a single cell.
+    cells, or for all but one, and for less than three cells.
     """
     value = float(statistic(counts.sum(0)))
     unknown = Interval(value, float("nan"), float("nan"))
-    if len(counts) < 2:
+    if len(counts) < LEAST:
         return unknown
     _, low, high = jackknife(lambda w: statistic(w[0] @ counts), (len(counts),))
     if np.isnan([value, low, high]).any():

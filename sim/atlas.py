@@ -25,7 +25,7 @@ from diffsmooth import records
 from diffsmooth.sim.cells import REFERENCE, REFERENCE_STRENGTH, Cell
 from diffsmooth.sim.dynamics.models import Bool, Float
 from diffsmooth.sim.heuristics import HEURISTICS
-from diffsmooth.sim.intervals import Interval, adjusted, p_value, paired_difference
+from diffsmooth.sim.intervals import LEAST, Interval, adjusted, mean_or_point, p_value
 from diffsmooth.sim.regimes import regime
 from diffsmooth.sim.statistics import interquartile_mean, probability_of_improvement
 from diffsmooth.sim.sweep import path
@@ -54,11 +54,14 @@ class Standing:
     difference
         ``value - reference``, paired, with Student's 95 % interval.
     p
-        Two-sided p of no difference; 1 for the reference.
+        Two-sided p of no difference; 1 for the reference, and where less than three seeds say
+        nothing.
     improvement
         Probability that a random seed of it beats one of the reference.
     margin
         Over the next remedy in rank, paired; None for the last.
+    margin_p
+        Two-sided p of no margin; 1 for the last.
     """
 
     heuristic: str
@@ -73,6 +76,7 @@ class Standing:
     margin: Interval | None = None
     rate: float = 1.0
     p: float = 1.0
+    margin_p: float = 1.0
 
     @property
     def keeps_up(self) -> bool:
@@ -123,21 +127,24 @@ def standings(runs: Mapping[str, Any], primary: str, match: str) -> list[Standin
             float(trial.values.mean()),
             interquartile_mean(trial.values),
             float(base.mean()),
-            paired_difference(trial.values, base),
+            mean_or_point(trial.values - base),
             probability_of_improvement(trial.values, base),
             rate=trial.rate,
-            p=1.0 if name == REFERENCE else p_value(trial.values - base),
+            p=1.0 if name == REFERENCE else _p(trial.values - base),
         )
         for name, trial in chosen.items()
     ]
     ranked = sorted(out, key=lambda s: (not s.keeps_up, -s.difference.value, s.heuristic))
-    return [
-        replace(
-            s,
-            margin=paired_difference(chosen[s.heuristic].values, chosen[after.heuristic].values),
-        )
-        for s, after in pairwise(ranked)
-    ] + ranked[-1:]
+    out = []
+    for s, after in pairwise(ranked):
+        ahead = chosen[s.heuristic].values - chosen[after.heuristic].values
+        out.append(replace(s, margin=mean_or_point(ahead), margin_p=_p(ahead)))
+    return out + ranked[-1:]
+
+
+def _p(difference: Float) -> float:
+    """The p-value of no difference; 1 from too few seeds for one."""
+    return p_value(difference) if len(difference) >= LEAST else 1.0
 
 
 def _tuned(runs: Mapping[str, Any], column: Float, ended: Float, plain: Float, name: str) -> _Trial:
@@ -172,7 +179,8 @@ def summary(cells: Sequence[Cell], out: Path) -> pa.Table:
     """One row per cell, match and remedy: ``out/summary.parquet`` is this table.
 
     ``better`` and ``worse`` hold over the whole map: p-values of all cells and remedies at one
-    match are corrected together for their number (``q``; rate :data:`RATE`).
+    match are corrected together for their number (``q``; rate :data:`RATE`).  So are those of the
+    first over the second of every cell (``ahead``).
     """
     import pyarrow as pa
 
@@ -209,13 +217,18 @@ def summary(cells: Sequence[Cell], out: Path) -> pa.Table:
                         "margin": s.margin.value if s.margin else float("nan"),
                         "margin_low": s.margin.low if s.margin else float("nan"),
                         "margin_high": s.margin.high if s.margin else float("nan"),
+                        "margin_p": s.margin_p,
                     }
                 )
     for match in MATCHES:
         mine = [r for r in rows if r["match"] == match and r["heuristic"] != REFERENCE]
         for row, q in zip(mine, adjusted([r["p"] for r in mine]), strict=True):
             row["q"] = float(q)
+        first = [r for r in rows if r["match"] == match and r["rank"] == 0]
+        for row, q in zip(first, adjusted([r["margin_p"] for r in first]), strict=True):
+            row["ahead"] = bool(q <= RATE)
     for row in rows:
+        row.setdefault("ahead", False)
         sure = row.setdefault("q", 1.0) <= RATE
         row["worse"] = sure and row["difference"] < 0
         row["better"] = sure and row["difference"] > 0 and row["keeps_up"]

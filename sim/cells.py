@@ -47,6 +47,8 @@ FINAL = (
 MATCHED = ("pass@1", "test_pass@16", "test_pass@256", "class_entropy", "distinct@16", "kl")
 #: Presets of the smoothing rule that differ by their reduction only.
 _ONE_TOKEN = ("token", "spread", "mean")
+#: Heuristics that can be another's twin, see :func:`twin`.
+_TWINS = {"psr": "vanilla", **dict.fromkeys(_ONE_TOKEN, "eq6")}
 FRONTIER = tuple(
     dict.fromkeys((*(f"{where}pass@{k}" for where in ("", "test_") for k in KS), *FINAL))
 )
@@ -80,7 +82,8 @@ class Cell:
         """
         place = regime(self.regime)
         remedies = {}
-        for name in dict.fromkeys((REFERENCE, *self.heuristics)):
+        stand_ins = (_TWINS[name] for name in self.heuristics if name in _TWINS)
+        for name in dict.fromkeys((REFERENCE, *self.heuristics, *stand_ins)):
             remedy = heuristic(name)
             remedies[name] = [f"{s!r} x{r!r}: {remedy.at(s, r)!r}" for s, r in remedy.trials]
         return {
@@ -128,14 +131,14 @@ def run_cell(cell: Cell) -> dict[str, pa.Table]:
 def twin(laboratory: Laboratory, name: str) -> str:
     """The heuristic that does exactly the same here and need not be run twice.
 
-    PSR is vanilla on rewards 0 and 1; sums, means and tokens are one where answers have one token.
+    PSR is vanilla on rewards 0 and 1; sums, means and tokens are one where answers have one token;
+    both only while they are tuned over the same trials.
     """
-    if name == "psr":
-        return "vanilla"
     single = laboratory.environment.model.mask.shape[1] == 1
-    if single and np.all(laboratory.environment.lengths == 1) and name in _ONE_TOKEN:
-        return "eq6"
-    return name
+    if name in _ONE_TOKEN and not (single and np.all(laboratory.environment.lengths == 1)):
+        return name
+    other = _TWINS.get(name, name)
+    return other if heuristic(other).trials == heuristic(name).trials else name
 
 
 def _span(reference: Paths) -> tuple[Float, Float]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from diffsmooth.sim.cells import REFERENCE
 from diffsmooth.sim.figures import canvas, columns, style
-from diffsmooth.sim.intervals import paired_difference
+from diffsmooth.sim.intervals import LEAST, mean_interval
 from diffsmooth.sim.measures import KS
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def frontier(
 ) -> Figure:
     """Correctness against the primary measure along training; pass@k on test and on train.
 
-    ``chosen``: heuristic -> (strength, rate), at most eight so that each keeps a look of its own.  Lines
-    are means over seeds and bars their 95 % intervals, unpaired; an open circle is the base
+    ``chosen``: heuristic -> (strength, rate), at most eight so that each keeps a look of its own.
+    Lines are means over seeds and bars their 95 % intervals, unpaired; an open circle is the base
     policy, where every line starts.
     """
     data = columns(table)
@@ -90,7 +90,8 @@ def frontier(
             ax.set_xticks(KS, [str(k) for k in KS])
             ax.set(xlabel="draws k", ylabel=f"pass@k, {where} prompts", ylim=(0, 1.03))
             ax.set_title(f"{where} prompts, after training")
-        said = "strength and learning rate in brackets; bars: 95 % interval of the mean; open circle: base policy"
+        said = "strength and learning rate in brackets; bars: 95 % interval of the mean; "
+        said += "open circle: base policy"
         figure.suptitle(f"{title} ({said})", fontsize=10)
         handles, names = paths.get_legend_handles_labels()
         more, label = train.get_legend_handles_labels()
@@ -381,12 +382,12 @@ def winners(table: pa.Table, match: str, link: str, path: Path) -> Path:
             difference = data["difference"][rows]
             tenth, ninth = np.quantile(difference, (0.1, 0.9))
             effect.plot([tenth, ninth], [place, place], color="0.6", lw=1)
-            if len(difference) > 1:
-                mine = paired_difference(difference, np.zeros_like(difference))
+            if len(difference) >= LEAST:
+                mine = mean_interval(difference)
                 effect.plot([mine.low, mine.high], [place, place], color="black", lw=3)
             effect.plot(mean[name], place, "o", color="black", mfc="white", ms=4.5)
             led = rows & (data["rank"] == 0)
-            ahead = led & (data["margin_low"] > 0)
+            ahead = led & data["ahead"]
             first.barh(place, led.sum(), color="white", edgecolor="black", lw=0.8)
             first.barh(place, ahead.sum(), color=style(2)["color"])
             sure.barh(place, (rows & data["better"]).sum(), color=style(2)["color"])

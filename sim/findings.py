@@ -13,7 +13,7 @@ from diffsmooth import records
 from diffsmooth.sim.cells import REFERENCE
 from diffsmooth.sim.charts import level, number, winners_name
 from diffsmooth.sim.heuristics import HEURISTICS
-from diffsmooth.sim.intervals import mean_interval
+from diffsmooth.sim.intervals import mean_or_point
 from diffsmooth.sim.regimes.base import LINKS
 
 #: Figures of the map that stand on the page beside the winners, with what they show.
@@ -229,7 +229,7 @@ def _winners(rows: Sequence[dict[str, Any]]) -> str:
                 f"{wins} of {len(first)}",
                 _mean([r["difference"] for r in best]),
                 _mean([r["margin"] for r in best if np.isfinite(r["margin"])]),
-                sum(r["margin_low"] > 0 for r in best),
+                sum(r["ahead"] for r in best),
                 _mean([r["difference"] for r in everywhere]),
                 f"{sum(r['better'] for r in everywhere)} / {sum(r['worse'] for r in everywhere)} "
                 f"of {len(everywhere)}",
@@ -338,10 +338,9 @@ def _mean(values: Sequence[float]) -> str:
     """Mean over cells with its interval."""
     if not values:
         return "none"
-    x = np.array(values)
-    if len(x) < 2:
-        return f"{x[0]:+.3f}"
-    mean = mean_interval(x)
+    mean = mean_or_point(values)
+    if np.isnan(mean.low):
+        return f"{mean.value:+.3f}"
     return f"{mean.value:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"
 
 

@@ -1,13 +1,14 @@
 """Every confidence interval of the package: means, paired differences, shares, statistics.
 
 One module for the simulator (units are seeds, or cells of the map) and for language models (units
-are problems, or seeds and problems).  ``python -m diffsmooth.sim.coverage`` measures what these
-intervals cover (docs/intervals.md).  An interval needs two units; from one there is none.  Two or
-three are honest and wide: Student's t with one degree of freedom reaches 12.7 standard errors.
+are problems, or seeds and problems).  ``benchmarks/intervals.py`` measures what these intervals
+cover (docs/intervals.md).  An interval needs three units: from one nothing is known of the spread,
+and with two Student's t reaches 12.7 standard errors, which says nothing either.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +19,17 @@ from numpy.typing import ArrayLike, NDArray
 Float = NDArray[np.float64]
 
 #: Fewest units (seeds, problems, cells) that an interval is given for.
-LEAST = 2
+LEAST = 3
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its interval, at 95 % unless said otherwise."""
+    """An estimate with its interval, at 95 % unless said otherwise.
+
+    ``low`` and ``high`` are NaN where there are too few units for one; it is then neither above
+    nor below.
+    """
 
     value: float
     low: float
@@ -50,7 +55,7 @@ def mean_interval(
     """Mean of the independent units ``values`` (n,) with its interval.
 
     Student's t; with ``bounds``, the ends of what a unit can be, see :func:`mean_intervals`.
-    Raises ValueError on n < 2, NaN or infinite values, values outside the bounds, or a confidence
+    Raises ValueError on n < 3, NaN or infinite values, values outside the bounds, or a confidence
     outside (0, 1).
     """
     x = np.asarray(values, dtype=np.float64)
@@ -83,7 +88,7 @@ def mean_intervals(
     tail = _tail(confidence)
     count = _units(x)
     mean, spread = x.mean(-1), x.std(-1, ddof=1)
-    same = np.ptp(x, axis=-1) == 0
+    same = _agree(x, 0.0 if bounds is None else bounds[1] - bounds[0])
     mean = np.where(same, x[..., 0], mean)  # a sum of equal numbers is not that number to the bit
     error = np.where(same, 0.0, spread) / np.sqrt(count)
     if bounds is None:
@@ -107,12 +112,25 @@ def mean_intervals(
     )
 
 
+def mean_or_point(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Interval:
+    """As :func:`mean_interval` without bounds, the ends NaN where there are less than three units.
+
+    Raises ValueError on no units, NaN or infinite values, or a confidence outside (0, 1).
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if not 0 < x.size < LEAST:
+        return mean_interval(x, confidence=confidence)
+    if not np.isfinite(x).all():
+        raise ValueError("values: NaN or infinite; leave out units without a value")
+    return Interval(float(x.mean()), math.nan, math.nan)
+
+
 def paired_difference(
     treated: ArrayLike, control: ArrayLike, *, confidence: float = CONFIDENCE
 ) -> Interval:
     """Mean of ``treated - control`` over units (n,) with Student's interval, paired by unit.
 
-    Raises ValueError on unequal shapes, NaN, or n < 2.
+    Raises ValueError on unequal shapes, NaN, or n < 3.
     """
     a, b = np.asarray(treated, dtype=np.float64), np.asarray(control, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1:
@@ -123,15 +141,16 @@ def paired_difference(
 def p_value(values: ArrayLike) -> float:
     """Two-sided p of "the mean of the units (n,) is 0", Student's t.
 
-    1 where all are 0.  Raises ValueError as :func:`mean_interval`.
+    1 where all are 0.  Where all are one other number nothing is known of their spread but that
+    all signs agree: the sign test's 2^(1-n).  Raises ValueError as :func:`mean_interval`.
     """
     from scipy import special
 
     x = np.asarray(values, dtype=np.float64)
     count = _units(x)
-    error = 0.0 if np.ptp(x) == 0 else float(x.std(ddof=1)) / count**0.5
+    error = 0.0 if _agree(x) else float(x.std(ddof=1)) / count**0.5
     if error == 0:
-        return 1.0 if x.mean() == 0 else 0.0
+        return 1.0 if x[0] == 0 else 2.0 ** (1 - count)
     return float(2 * special.stdtr(count - 1, -abs(float(x.mean())) / error))
 
 
@@ -180,11 +199,31 @@ def clopper_pearson(successes: int, trials: int, *, confidence: float = CONFIDEN
     return Interval(successes / trials, float(low), float(high))
 
 
+def percentile(draws: ArrayLike, units: int, *, confidence: float = CONFIDENCE) -> Any:
+    """(low, high), each (...,), from bootstrap ``draws`` (m, ...) of a statistic of ``units``.
+
+    For statistics that are not means, such as ratios with a bound.  The levels are those of the
+    expanded percentile interval (Hesterberg 2015, "What teachers should know about the
+    bootstrap"): Phi(-t sqrt(n / (n - 1))), t Student's quantile, which makes up for the
+    bootstrap's variance, (n - 1)/n of the right one, and for its normal tails.
+    Raises ValueError on less than three units or a confidence outside (0, 1).
+    """
+    from scipy import special
+
+    tail = _tail(confidence)
+    if units < LEAST:
+        raise ValueError(f"units: an interval needs at least {LEAST}, got {units}")
+    level = float(special.ndtr(-_student(units - 1, tail) * math.sqrt(units / (units - 1))))
+    low, high = np.quantile(np.asarray(draws, dtype=np.float64), [level, 1.0 - level], axis=0)
+    return low, high
+
+
 def jackknife(
     statistic: Callable[[Sequence[Float]], ArrayLike],
     counts: Sequence[int],
     *,
     confidence: float = CONFIDENCE,
+    bounds: tuple[float, float] | None = None,
 ) -> tuple[Float, Float, Float]:
     """(value, low, high) of a smooth statistic of several crossed kinds of units.
 
@@ -192,7 +231,10 @@ def jackknife(
     an array; ``counts`` are the n.  The variances of leaving out one unit of each kind in turn are
     added (with both kinds drawn anew, their sum is at least the variance of a mean), and Student's
     quantile is taken at Satterthwaite's degrees of freedom.  For a mean over one kind this *is*
-    Student's interval.  Raises ValueError where a kind has less than two units.
+    Student's interval.  With ``bounds``, the ends of what the statistic can be, the interval is
+    cut there, and where leaving out any unit changes nothing its ends are those of
+    :func:`mean_intervals` for as many units as the scarcest kind has.
+    Raises ValueError where a kind has less than three units.
     """
     from scipy import special
 
@@ -215,7 +257,14 @@ def jackknife(
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = np.where(weighted > 0, total**2 / weighted, np.inf)
     reach = -special.stdtrit(np.minimum(freedom, 1e9), tail) * np.sqrt(total)
-    return value, value - reach, value + reach
+    if bounds is None:
+        return value, value - reach, value + reach
+    # Weights are rounded: a statistic that no unit changes may still move in its last digits.
+    spread = total > (1e-12 * np.maximum(1.0, np.abs(value))) ** 2
+    differs = 1.0 - tail ** (1.0 / min(counts))
+    down = np.where(spread, reach, differs * (value - bounds[0]))
+    up = np.where(spread, reach, differs * (bounds[1] - value))
+    return value, np.maximum(value - down, bounds[0]), np.minimum(value + up, bounds[1])
 
 
 def _score(share: Any, size: Any, critical: float) -> tuple[Float, Float]:
@@ -224,6 +273,11 @@ def _score(share: Any, size: Any, critical: float) -> tuple[Float, Float]:
     centre = (share + ratio / 2) / (1 + ratio)
     half = np.sqrt(ratio * share * (1 - share) + ratio**2 / 4) / (1 + ratio)
     return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
+
+
+def _agree(x: Float, scale: float = 0.0) -> Any:
+    """(...,) where all units of (..., n) are one number, up to its rounding."""
+    return np.ptp(x, axis=-1) <= 1e-12 * np.maximum(np.abs(x).max(axis=-1), scale)
 
 
 def _student(freedom: int, tail: float) -> float:

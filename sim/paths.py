@@ -107,13 +107,13 @@ class Laboratory:
         if not chosen:
             raise ValueError(f"{name}: at least one strength is needed")
         updates = [remedy.at(s, r) for s, r in chosen]
-        for strength, _ in chosen:
-            least = remedy.smallest_group(strength)
-            if self.training.group_size < least:
-                raise ValueError(
-                    f"{name}: needs groups of at least {least} at {remedy.parameter}={strength:g}, "
-                    f"got group_size={self.training.group_size}"
-                )
+        strength = max((s for s, _ in chosen), key=remedy.smallest_group)
+        least = remedy.smallest_group(strength)
+        if self.training.group_size < least:
+            raise ValueError(
+                f"{name}: needs groups of at least {least} at {remedy.parameter}={strength:g}, "
+                f"got group_size={self.training.group_size}"
+            )
         steps: list[int] = []
         found: list[dict[str, Float]] = []
 
@@ -213,9 +213,11 @@ class Laboratory:
 
 def plain_rule(update: Update) -> Rule:
     """The update's rule.  Raises NoClosedFormError if the update is more than a rule."""
-    if update.tokens is not None or update.adaptive is not None or update.clip != ClipBounds():
+    sampled = update.tokens is not None or update.adaptive is not None or update.replay
+    if sampled or update.clip != ClipBounds():
         raise NoClosedFormError(
-            "clipping, token selection and adaptive strengths act on samples: use sampled dynamics"
+            "clipping, token selection, adaptive strengths and replay act on samples: use sampled "
+            "dynamics"
         )
     return update.rule
 

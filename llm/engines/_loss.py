@@ -4,12 +4,14 @@ TRL's loss reads the live log-probs through one method, ``_get_per_token_logps_a
 that is where both enter; nothing of the loss is copied, so every loss type keeps its own weights.
 
 KL-Cov
-    The KL term that TRL's loss has for a reference model is given the *old* policy as reference on
-    the chosen tokens and the policy itself on all others, where value and gradient are then
-    exactly 0.  The penalty is TRL's own estimator, ``exp(x) - x - 1`` with ``x = log old - log
-    pi``, times the ratio under ``use_bias_correction_kl`` (then an unbiased estimate of
-    KL(pi || old)); the authors' code has ``|x|``.  All have gradient 0 where the policy is still
-    the old one: with one update a generation KL-Cov does nothing, and is refused.
+    ``beta |log pi - log pi_old|`` on the chosen tokens, as the authors have it: slope ``beta`` from
+    the first step off the old policy, whatever the loss type.  A token counts as much as in the
+    loss's own KL term, whose weights are read off by a second call of TRL's loss, on the log-probs
+    of the first (no forward pass): their derivative by the reference's log-probs at
+    ``pi_ref = 2 pi``, where that of TRL's estimator ``exp(x) - x - 1`` is 1.
+    ``estimator="k3"`` penalises with ``exp(x) - x - 1``, ``x = log old - log pi``, instead: a
+    hundred times weaker at a log-ratio of .01.  Both have gradient 0 where the policy is still the
+    old one (up to rounding): with one update a generation KL-Cov does nothing, and is refused.
 SimKO
     The log-prob that the loss sees keeps its value and gets the gradient of ``sum_v w_v log
     pi_v``: the authors' ratio with its stopped gradients.  It needs all logits, so the forward pass
@@ -20,12 +22,16 @@ Which tokens and which weights: :mod:`diffsmooth.theory.rules`.
 
 from __future__ import annotations
 
+import copy
 import inspect
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from diffsmooth.llm.engines._hooks import UpstreamChangedError, check_hooks, installed
-from diffsmooth.theory.rules import simko_weights
+from diffsmooth.theory.rules import forking_tokens, simko_weights
 
 if TYPE_CHECKING:
     import torch
@@ -36,11 +42,15 @@ LOSS_HOOKS = {
     "_get_per_token_logps_and_entropies": (
         "model", "input_ids", "attention_mask", "logits_to_keep", "compute_entropy",
     ),
-    "get_high_entropy_mask": ("entropies", "mask", "threshold"),
 }  # fmt: skip
 
 #: Keys beside the trainer's own in a batch of answers.
 KL_COV, SIMKO = "kl_cov_chosen", "simko_kind"
+
+_SEEN, _CORRECTION = "diffsmooth_seen", "use_bias_correction_kl"
+
+#: Two forward passes of one policy in single precision differ by so much, per nat and at least.
+_ROUNDING = 2e-6
 
 #: Token positions whose weights over the vocabulary are formed at once.
 _CHUNK = 512
@@ -48,19 +58,24 @@ _CHUNK = 512
 
 @dataclass(frozen=True)
 class KLCov:
-    """``beta`` times the KL to the old policy on the ``fraction`` of tokens of largest covariance.
+    """A penalty of slope ``beta`` on ``|log pi - log pi_old|`` of the ``fraction`` of tokens of
+    largest covariance (``max(1, int(fraction * tokens))`` of them).
 
+    ``estimator``: "abs", the authors'; "k3", TRL's ``exp(x) - x - 1``.
     Source: 2505.22617 (fraction .002, beta 1).
     """
 
     fraction: float = 2e-3
     beta: float = 1.0
+    estimator: Literal["abs", "k3"] = "abs"
 
     def __post_init__(self) -> None:
         if not 0 <= self.fraction <= 1:
             raise ValueError(f"kl_cov.fraction is {self.fraction}; it must lie in [0, 1]")
         if not 0 <= self.beta < float("inf"):
             raise ValueError(f"kl_cov.beta is {self.beta}; it must be finite and >= 0")
+        if self.estimator not in ("abs", "k3"):
+            raise ValueError(f"kl_cov.estimator is {self.estimator!r}; it must be abs or k3")
 
     @property
     def is_zero(self) -> bool:
@@ -69,8 +84,8 @@ class KLCov:
 
 @dataclass(frozen=True)
 class SimKO:
-    """Weights of :func:`diffsmooth.theory.rules.simko_weights`; forking tokens are those whose
-    entropy is at or above the ``quantile`` of the batch's.  Source: 2510.14807."""
+    """Weights of :func:`diffsmooth.theory.rules.simko_weights` at forking tokens, those whose
+    entropy lies strictly above the ``quantile`` of their own response's.  Source: 2510.14807."""
 
     alpha: float = 0.01
     top: int = 3
@@ -100,9 +115,10 @@ class LossMixin:
     args: Any
     beta: float
     temperature: float
+    _metrics: Any
     _kl_cov: KLCov | None = None
     _simko: SimKO | None = None
-    #: The batch whose loss is being computed, and the reference to be filled in; None outside.
+    #: The batch whose loss is being computed, None outside; what the loss got under "seen".
     _in_loss: dict[str, Any] | None = None
 
     def _set_loss_rivals(self, upstream: type, kl_cov: KLCov | None, simko: SimKO | None) -> None:
@@ -119,10 +135,6 @@ class LossMixin:
         if getattr(self, "use_liger_kernel", False) or getattr(self, "use_liger_loss", False):
             raise ValueError("kl_cov and simko need TRL's own loss: leave Liger's loss off")
         if self._kl_cov:
-            if self.beta != 0.0:
-                raise ValueError(
-                    f"kl_cov uses the loss's KL term: set beta to 0 in GRPOConfig, got {self.beta}"
-                )
             uses = self.args.steps_per_generation * self.args.num_iterations
             if self.args.gradient_accumulation_steps % uses == 0:
                 raise ValueError(
@@ -135,29 +147,67 @@ class LossMixin:
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
         if not (self._kl_cov or self._simko) or not self.model.training:
             return super()._compute_loss(model, inputs)  # type: ignore[misc]
-        import torch
-
-        batch, own = dict(inputs), self.beta
-        if self._kl_cov:
-            if batch.get("old_per_token_logps") is None:
-                raise UpstreamChangedError(
-                    f"trl {installed('trl')}: no old_per_token_logps with several updates a "
-                    "generation; kl_cov cannot be applied. Use a supported version."
-                )
-            # Filled in as soon as the loss has asked for the log-probs.
-            batch["ref_per_token_logps"] = torch.empty_like(batch["old_per_token_logps"])
-            self.beta = self._kl_cov.beta
+        batch = dict(inputs)
+        if self._kl_cov and batch.get("old_per_token_logps") is None:
+            raise UpstreamChangedError(
+                f"trl {installed('trl')}: no old_per_token_logps with several updates a "
+                "generation; kl_cov cannot be applied. Use a supported version."
+            )
         self._in_loss = batch
         try:
             loss = super()._compute_loss(model, batch)  # type: ignore[misc]
-            if not batch.get("diffsmooth_seen"):
+            if _SEEN not in batch:
                 raise UpstreamChangedError(
                     f"trl {installed('trl')}: the loss does not ask for log-probs; kl_cov and "
                     "simko would silently not be applied. Use a supported version."
                 )
-            return loss
+            return loss + self._penalty(model, batch) if self._kl_cov else loss
         finally:
-            self.beta, self._in_loss = own, None
+            self._in_loss = None
+
+    def _penalty(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
+        """KL-Cov's term of the loss."""
+        assert self._kl_cov is not None
+        now = batch[_SEEN][0]
+        old = batch["old_per_token_logps"].to(now.dtype)
+        change = now - old
+        # The sign of rounding is no direction: there the policy is still the old one.
+        same = change.detach().abs() <= _ROUNDING * (1 + old.abs())
+        # Of a token that was not chosen, log-probs may hold anything.
+        change = change.masked_fill(same | ~batch[KL_COV].bool(), 0.0)
+        k3 = self._kl_cov.estimator == "k3"
+        value = (-change).exp() + change - 1 if k3 else change.abs()
+        weight = self._kl_weights(model, batch)
+        return self._kl_cov.beta * (weight * value).sum()
+
+    def _kl_weights(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
+        """(B, T) what a token's KL counts in TRL's loss, whatever its type."""
+        import torch
+
+        first = batch[_SEEN]
+        frozen = tuple(x.detach() if isinstance(x, torch.Tensor) else x for x in first)
+        reference = (frozen[0] + math.log(2.0)).requires_grad_()
+        again = {**batch, "ref_per_token_logps": reference, _SEEN: frozen}
+        with self._aside():
+            self.beta, self._in_loss = 1.0, again
+            loss = super()._compute_loss(model, again)  # type: ignore[misc]
+        weights: torch.Tensor = torch.autograd.grad(loss, reference)[0]
+        return weights
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """What the trainer logs and remembers within is forgotten afterwards."""
+        state, corrected = dict(self.__dict__), getattr(self.args, _CORRECTION, None)
+        self._metrics = copy.deepcopy(self._metrics)
+        if corrected:
+            setattr(self.args, _CORRECTION, False)
+        try:
+            yield
+        finally:
+            self.__dict__.clear()
+            self.__dict__.update(state)
+            if corrected:
+                setattr(self.args, _CORRECTION, corrected)
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any,
@@ -167,7 +217,8 @@ class LossMixin:
         batch = self._in_loss
         if batch is None:
             return upstream(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
-        batch["diffsmooth_seen"] = True
+        if _SEEN in batch:  # the second call of the loss
+            return batch[_SEEN]
         if self._simko:
             extra = [k for k, v in kwargs.items() if v is not None and v is not False]
             if args or set(extra) - {"compute_entropy"}:
@@ -178,10 +229,7 @@ class LossMixin:
                 result = (*result, None)
         else:
             result = upstream(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
-        if self._kl_cov:
-            now = result[0].detach()
-            old = batch["old_per_token_logps"].to(now.dtype)
-            batch["ref_per_token_logps"].copy_(old.where(batch[KL_COV], now))
+        batch[_SEEN] = result
         return result
 
     def _spread(
@@ -211,14 +259,14 @@ class LossMixin:
         with torch.no_grad():
             entropies = torch.cat([_entropy(flat[i : i + _CHUNK]) for i in chunks])
             entropies = entropies.view(taken.shape)
-            forks = self.get_high_entropy_mask(entropies, mask, simko.quantile).reshape(-1)  # type: ignore[attr-defined]
+            forks = forking_tokens(entropies, mask.bool(), simko.quantile).reshape(-1)
             found = []
             width = min(simko.top + 1, flat.shape[1])  # the token taken and the likeliest
             for i in chunks:
                 part = slice(i, i + _CHUNK)
                 weights = simko_weights(
                     flat[part].log_softmax(dim=-1), names[part], kind[part] >= 0,
-                    forks[part] & (kind[part] > 0), alpha=simko.alpha,
+                    forks[part] & (kind[part] != 0), alpha=simko.alpha,
                     top=min(simko.top, flat.shape[1]), penalty=simko.penalty,
                 )  # fmt: skip
                 found.append(weights.topk(width, dim=1))

@@ -80,8 +80,11 @@ def advantages(
     if all(u.rule == first.rule for u in updates):
         value = np.asarray(first.rule(batch))
     else:
-        parts = [u.rule(batch.part(copy, copies)) for copy, u in enumerate(updates)]
-        value = np.concatenate([np.asarray(p) for p in parts])
+        parts = [np.asarray(u.rule(batch.part(c, copies))) for c, u in enumerate(updates)]
+        if any(p.ndim == 2 for p in parts):  # a rule of tokens at strength 0 is one of answers
+            width = rows.old.shape[-1]
+            parts = [np.broadcast_to(p.reshape(len(p), -1), (len(p), width)) for p in parts]
+        value = np.concatenate(parts)
     if any(u.adaptive is not None for u in updates):
         value = add_term(value, _adaptive(environment, updates, rows, batch, log_probs))
     return rows.masked(np.broadcast_to(_shaped(value, rows), rows.old.shape))

@@ -11,6 +11,7 @@ import numpy as np
 
 from diffsmooth.sim.dynamics.advantages import advantages
 from diffsmooth.sim.dynamics.draws import Randomness, Rows, Sampler
+from diffsmooth.sim.dynamics.memory import Memory
 from diffsmooth.sim.dynamics.models import Bool, Float, softmax, softmax_gradient, token_gradient
 from diffsmooth.sim.environment import Environment
 from diffsmooth.sim.heuristics.base import Update
@@ -44,6 +45,8 @@ class Trainer:
         self.sampler = Sampler(environment, len(updates), group_size)
         rates = rate * np.array([u.rate for u in updates])
         self.rates = rates.reshape(-1, 1, 1, 1, 1)
+        replayed = np.array([u.replay for u in updates])
+        self.memory = Memory(environment, replayed) if replayed.any() else None
 
     def run(self, steps: int, randomness: Randomness, observe: Observe, every: int) -> None:
         """``steps`` updates; ``observe(step, log_probs (L, S, P, K))`` at 0 and each ``every``."""
@@ -64,17 +67,27 @@ class Trainer:
         answers = law[..., 0, :] if law.shape[-2] == 1 else np.exp(log_probs)
         rows = self.sampler(local, answers, randomness, step)
         advantage = advantages(self.environment, self.updates, rows, log_probs)
-        pushed, extra = self._token_parts(advantage, local, rows, randomness.tokens[:, step])
+        pushed, extra, slope = self._token_parts(advantage, local, rows, randomness.tokens[:, step])
         scale = self.rates / self.group_size
         pushed = pushed * scale
+        recalled = None
+        if self.memory is not None:
+            self.memory.add(rows)
+            recalled = self.rates * self.memory.table()
         for epoch in range(self.epochs):
             weight = pushed
             if epoch:  # in the first epoch every ratio is 1 and nothing is clipped
                 local, law = softmax(model.logits(self.parameters))
-                ratio = np.exp(rows.gather(local) - rows.old)
+                log_ratio = rows.gather(local) - rows.old
+                ratio = np.exp(log_ratio)
                 weight = pushed * ratio
                 weight *= self._passes(ratio, advantage)
-            added = None if extra is None else softmax_gradient(law, scale * extra)
+                if slope is not None:
+                    weight -= scale * slope * np.sign(log_ratio)
+            whole = recalled if extra is None else scale * extra
+            if extra is not None and recalled is not None:
+                whole = whole + recalled
+            added = None if whole is None else softmax_gradient(law, whole)
             change = token_gradient(law, rows.node, rows.where, weight)
             if added is not None:
                 change += added
@@ -91,12 +104,13 @@ class Trainer:
 
     def _token_parts(
         self, advantage: Float, local: Float, rows: Rows, uniforms: Float
-    ) -> tuple[Float, Float | None]:
+    ) -> tuple[Float, Float | None, Float | None]:
         """(the advantage times the factor of heuristics that act on tokens (L, S, Q, G, T), the
-        table (L, S, P, n, V) of the weights that they add, None for none)."""
+        table (L, S, P, n, V) of the weights that they add, the slope of their penalty on
+        |log ratio| (L, S, Q, G, T); None for none)."""
         if not any(u.tokens for u in self.updates):
-            return advantage, None
-        pushed, extra = advantage.copy(), None
+            return advantage, None, None
+        pushed, extra, slope = advantage.copy(), None, None
         length, vocabulary = advantage.shape[-1], local.shape[-1]
         shape, seeds = (-1, length), advantage.shape[1]
         nodes = local[0, 0].size // vocabulary
@@ -106,20 +120,23 @@ class Trainer:
             # Seed by seed: fractions and quantiles are of one run's batch, not of its neighbours'.
             for seed in range(seeds):
                 at = (copy, seed)
-                part, added = update.tokens(
-                    TokenBatch(
-                        advantage=advantage[at].reshape(shape),
-                        old=rows.old[at].reshape(shape),
-                        law=local[at].reshape(nodes, vocabulary),
-                        node=rows.node[at].reshape(shape) - (copy * seeds + seed) * nodes,
-                        taken=rows.tokens[at].reshape(shape),
-                        correct=rows.accepted[at].reshape(-1),
-                        mask=rows.mask[at].reshape(shape),
-                        uniforms=uniforms[seed].reshape(shape),
-                    )
+                batch = TokenBatch(
+                    advantage=advantage[at].reshape(shape),
+                    old=rows.old[at].reshape(shape),
+                    law=local[at].reshape(nodes, vocabulary),
+                    node=rows.node[at].reshape(shape) - (copy * seeds + seed) * nodes,
+                    taken=rows.tokens[at].reshape(shape),
+                    correct=rows.accepted[at].reshape(-1),
+                    mask=rows.mask[at].reshape(shape),
+                    uniforms=uniforms[seed].reshape(shape),
                 )
+                part, added = update.tokens(batch)
                 pushed[at] *= part.reshape(pushed[at].shape)
                 if added is not None:
                     extra = np.zeros(local.shape) if extra is None else extra
                     extra[at] = added.reshape(local.shape[2:])
-        return pushed, extra
+                steep = update.tokens.log_ratio_slope(batch)
+                if steep is not None:
+                    slope = np.zeros_like(advantage) if slope is None else slope
+                    slope[at] = steep.reshape(slope[at].shape)
+        return pushed, extra, slope

@@ -33,6 +33,9 @@ class Update:
     adaptive
         If set: the centred smoothing term is added to ``rule`` with this multiple of the critical
         strength of theory.md C5, computed from the policy as training goes.
+    replay
+        Strength lam of replay: lam times the mean, over all verified distinct answers of the prompt
+        drawn so far, of their mean token log-prob is added to the objective (theory.md E5, E6).
     """
 
     rule: Rule
@@ -40,6 +43,11 @@ class Update:
     tokens: TokenPart | None = None
     rate: float = 1.0
     adaptive: float | None = None
+    replay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.replay < float("inf"):
+            raise ValueError(f"replay: must be at least 0 and finite, got {self.replay}")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Every heuristic by name, each with the five strengths it is tuned over, at three learning rates.
 
-Rules without a strength of their own are tuned by their learning rate alone, over a grid of fifteen:
-everyone, GRPO among them, gets fifteen runs.
+Rules without a strength of their own are tuned by their learning rate alone, over a grid of
+fifteen: everyone, GRPO among them, gets fifteen runs.
 Grids were laid by a pilot on 23 cells of all regimes with wider ones, so that the best strength
 seldom lies at an end, unless it is the rule's own (tau <= 1, k >= 2) or the one that does nothing.
 """
@@ -14,9 +14,10 @@ from typing import Any
 
 from diffsmooth.sim.heuristics.base import LEARNING_RATE, Heuristic, Update, classified
 from diffsmooth.sim.heuristics.tokens import ClipCov, KLCov, SimKO
-from diffsmooth.theory.rules import PRESETS, ClipBounds, rule
+from diffsmooth.theory.rules import PRESETS, UNCLIPPED, ClipBounds, Rule, rule
 from diffsmooth.theory.rules.base import Part
 
+_CLIP = ClipBounds()
 RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
 #: Rules that subtract a baseline without dividing by a deviation, or are 0 on correct answers.
 FAST = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -25,6 +26,11 @@ NATS = (0.03, 0.1, 0.2, 0.4, 0.8)
 BOTH = (0.03, 0.2, 0.8, 1.6, 3.2)
 #: Smoothing of correct answers only, which bear larger strengths.
 LITERAL = (0.2, 0.8, 1.6, 3.2, 6.4)
+#: Relative strengths of smoothing, in units of a correct answer's advantage (theory.md C10).
+MU = (0.25, 0.5, 1.0, 2.0, 4.0)
+REPLAY = (0.03, 0.1, 0.3, 1.0, 3.0)
+#: Strength at which replay is published (2610.11064).
+PUBLISHED = 0.1
 #: Centred terms push correctness nowhere and bear the largest; C5 asks for them.
 CENTRED = (0.1, 0.6, 2.4, 6.0, 15.0)
 
@@ -39,13 +45,15 @@ def _by(
     parameter: str,
     strengths: tuple[float, ...],
     neutral: float | None = None,
+    *,
+    rate: float = 1.0,
     **given: Any,
 ) -> Heuristic:
     def make(strength: float) -> Update:
         # The number of draws k is a whole number; 2.7 is left for the rule to refuse.
         whole = parameter == "k" and float(strength).is_integer()
         value: Any = int(strength) if whole else strength
-        return Update(rule(name, **{parameter: value}, **given))
+        return Update(rule(name, **{parameter: value}, **given), rate=rate)
 
     return classified(name, make, parameter, strengths, neutral=neutral)
 
@@ -99,6 +107,49 @@ def _adaptive() -> Heuristic:
     )
 
 
+def _untuned(name: str, made: Rule, replay: float = 0.0) -> Heuristic:
+    """A rule without a strength to tune: fifteen learning rates."""
+    return classified(
+        name,
+        lambda rate: Update(made, rate=rate, replay=replay),
+        LEARNING_RATE,
+        RATES,
+        formula=made.formula + (f" + replay {replay:g}" if replay else ""),
+        citation=made.citation,
+        part="both",
+    )
+
+
+def _replayed(name: str, base: str) -> Heuristic:
+    """A rule with replay of verified answers (theory.md E5, E6)."""
+    made = rule(base)
+    return classified(
+        name,
+        lambda strength: Update(made, replay=strength),
+        "replay",
+        REPLAY,
+        neutral=0.0,
+        formula=f"{base} + lam mean of log pi over the bank",
+        citation="2610.11064",
+        part="both",
+        touches_incorrect=False,
+    )
+
+
+def _recalled(name: str, base: str) -> Heuristic:
+    """The centred term beside replay at its published strength: g sets the unseen's share (E5)."""
+    across = rule(base)
+    return classified(
+        name,
+        lambda g: Update(rule("two-part", base=across, g_correct=g), replay=PUBLISHED),
+        "g_correct",
+        CENTRED,
+        formula=f"{base} + centred term + replay {PUBLISHED:g}",
+        citation="theory.md E5",
+        part="both",
+    )
+
+
 def _clip_higher() -> Heuristic:
     def make(high: float) -> Update:
         return Update(rule("grpo"), clip=ClipBounds(0.2, high))
@@ -126,10 +177,11 @@ def _token_part(
     parameter: str,
     formula: str,
     citation: str,
+    clip: ClipBounds = _CLIP,
 ) -> Heuristic:
     return classified(
         name,
-        lambda s: Update(rule("grpo"), tokens=part(s)),
+        lambda s: Update(rule("grpo"), tokens=part(s), clip=clip if s else _CLIP),
         parameter,
         strengths,
         neutral=0.0,
@@ -156,15 +208,17 @@ def _all() -> tuple[Heuristic, ...]:
         _by("entropy-bonus", "g", NATS, 0.0),
         _by("entropy-penalty", "g", tuple(-g for g in NATS), 0.0),
         _by("kl", "beta", NATS, 0.0),
+        _by("kl-reward", "beta", NATS, 0.0),
         _by("unlikeliness", "weight", (0.1, 0.25, 0.5, 0.75, 1.0), 0.0),
         _by("ucpo", "tau", (0.1, 0.2, 0.4, 0.7, 1.0), 0.0),
-        _by("mara", "beta", (0.1, 0.4, 0.8, 1.6, 3.2), 0.0),
+        # Its base does not divide by the deviation: the middle of FAST is its rate.
+        _by("mara", "beta", NATS, 0.0, rate=FAST[2]),
         _token_part(
             "clip-cov",
             ClipCov,
             NATS,
             parameter="fraction",
-            formula="drop the gradient of random tokens with 1 < cov < 5",
+            formula="drop the gradient of max(1, int(fraction n)) random tokens with 1 < cov < 5",
             citation="2505.22617",
         ),
         _token_part(
@@ -172,15 +226,16 @@ def _all() -> tuple[Heuristic, ...]:
             KLCov,
             (0.03, 0.1, 0.3, 0.6, 1.0),
             parameter="fraction",
-            formula="KL to the old policy on the tokens of largest cov",
+            formula="A r, unclipped; - |log r| on max(1, int(fraction n)) tokens of largest cov",
             citation="2505.22617",
+            clip=UNCLIPPED,
         ),
         _token_part(
             "simko",
             lambda alpha: SimKO(alpha=alpha, penalty=1.1 if alpha else 1.0),
             (0.003, 0.01, 0.03, 0.1, 0.3),
             parameter="alpha",
-            formula="spread alpha over the top 3 at forks on correct; 1.1x on top-1 wrong",
+            formula="at forks: spread alpha over the top 3 on correct, 1.1x on top-1 wrong",
             citation="2510.14807",
         ),
         *(_smoothing(name) for name in ("eq6", "token", "spread", "reward", "mean")),
@@ -188,8 +243,16 @@ def _all() -> tuple[Heuristic, ...]:
         _smoothing("centred"),
         _adaptive(),
         _smoothing("quotient"),
+        _by("relative", "mu", MU, 0.0),
+        _untuned("unit", rule("relative")),
+        _untuned("unit-maxrl", rule("relative", base="maxrl")),
         two_part("two-part", "pass-at-k", k=4),
         two_part("two-part-maxrl", "maxrl"),
+        _replayed("replay", "grpo"),
+        _replayed("maxrl-replay", "maxrl"),
+        _recalled("centred-replay", "grpo"),
+        _recalled("three-levers", "maxrl"),
+        _untuned("unit-replay", rule("relative"), replay=PUBLISHED),
     )
 
 

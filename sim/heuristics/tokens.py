@@ -1,6 +1,7 @@
 """Remedies inside the loss: they select or reweigh tokens (Clip-Cov, KL-Cov, SimKO).
 
-Each gets the tokens of one minibatch and returns weights for the policy-gradient table.  On
+Each gets the tokens of one minibatch and returns weights for the policy-gradient table, or the
+slope of a penalty on the log-ratio.  On
 one-node policies an answer is one token whose vocabulary is the set of answers.
 """
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffsmooth.sim.dynamics.models import Bool, Float, Int
-from diffsmooth.theory.rules import clip_cov_drop, kl_cov_select, simko_weights
+from diffsmooth.theory.rules import clip_cov_drop, forking_tokens, kl_cov_select, simko_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,10 @@ class TokenPart(ABC):
         """(factor, spread): a factor (R, T) on each taken token's weight, and weights (N, V) to
         be added over the whole vocabularies of the nodes (None for none)."""
 
+    def log_ratio_slope(self, batch: TokenBatch) -> Float | None:
+        """(R, T) the slope of a penalty on |log pi - log pi_old| of each token; None for none."""
+        return None
+
 
 @dataclass(frozen=True)
 class ClipCov(TokenPart):
@@ -65,31 +70,32 @@ class ClipCov(TokenPart):
 
 @dataclass(frozen=True)
 class KLCov(TokenPart):
-    """A KL penalty to the sampling policy on the tokens of largest covariance (2505.22617).
+    """beta |log pi - log pi_old| on the tokens of largest covariance (2505.22617).
 
-    The penalty is ``beta KL(pi_old || pi)`` of the token law at the node, exact.  Its gradient is
-    0 in the first epoch, where pi = pi_old: like clipping, it holds back later epochs.
+    Slope beta from the first step off the sampling policy; gradient 0 in the first epoch, where
+    pi = pi_old: like clipping, which the authors leave out beside it, it holds back later epochs.
     """
 
     fraction: float = 2e-3
     beta: float = 1.0
 
     def __call__(self, batch: TokenBatch) -> tuple[Float, Float | None]:
-        ones = np.ones_like(batch.old)
+        return np.ones_like(batch.old), None
+
+    def log_ratio_slope(self, batch: TokenBatch) -> Float | None:
         if self.fraction == 0 or self.beta == 0:
-            return ones, None
+            return None
         chosen = kl_cov_select(batch.advantage, batch.old, batch.mask, fraction=self.fraction)
-        count = np.bincount(batch.node[chosen], minlength=len(batch.law))
-        spread, hit = np.zeros_like(batch.law), np.flatnonzero(count)
-        spread[hit] = self.beta * count[hit, None] * np.exp(batch.law[hit])
-        return ones, spread
+        return self.beta * chosen
 
 
 @dataclass(frozen=True)
 class SimKO(TokenPart):
     """Spread positive updates over the likeliest tokens, push harder on wrong modes (2510.14807).
 
-    Tokens whose law has an entropy above the ``quantile`` of the batch's tokens count as forking.
+    Both at forking tokens only: those whose law has an entropy strictly above the ``quantile`` of
+    their response's.  An answer of one token has no quantile of its own: on one-node policies
+    that of the batch's answers stands in.  What is spread is not weighed by the importance ratio.
     """
 
     alpha: float = 0.01
@@ -101,14 +107,15 @@ class SimKO(TokenPart):
         nodes, vocabulary = batch.law.shape
         finite = np.where(np.isfinite(batch.law), batch.law, 0.0)
         entropy = -(np.exp(batch.law) * finite).sum(-1)[batch.node]
-        forking = entropy >= np.quantile(entropy[batch.mask], self.quantile)
+        scope = "response" if batch.mask.shape[1] > 1 else "batch"
+        forking = forking_tokens(entropy, batch.mask, self.quantile, scope)
         positive = np.broadcast_to(batch.correct[:, None], batch.mask.shape)
         # What is drawn twice at a node has the same weights: each kind is weighed once.
         kind = (batch.node * vocabulary + batch.taken) * 4 + 2 * positive + forking
         kinds, which = np.unique(kind[batch.mask], return_inverse=True)
-        advantage = np.bincount(which.reshape(-1), batch.advantage[batch.mask])
+        which = which.reshape(-1)
         node, taken = np.divmod(kinds // 4, vocabulary)
-        weights = simko_weights(
+        each, spread = simko_parts(
             batch.law[node],
             taken,
             kinds % 4 >= 2,
@@ -117,8 +124,11 @@ class SimKO(TokenPart):
             top=min(self.top, vocabulary),
             penalty=self.penalty,
         )
+        factor = np.ones_like(batch.old)
+        factor[batch.mask] = each[which]
+        advantage = np.bincount(which, batch.advantage[batch.mask], minlength=len(kinds))
         # A token that a small node lacks can be among its top; it has no log-prob to raise.
-        weights = np.where(np.isfinite(batch.law[node]), weights, 0.0) * advantage[:, None]
+        spread = np.where(np.isfinite(batch.law[node]), spread, 0.0) * advantage[:, None]
         index = node[:, None] * vocabulary + np.arange(vocabulary)
-        flat = np.bincount(index.reshape(-1), weights.reshape(-1), minlength=nodes * vocabulary)
-        return np.zeros_like(batch.old), flat.astype(np.float64).reshape(nodes, vocabulary)
+        flat = np.bincount(index.reshape(-1), spread.reshape(-1), minlength=nodes * vocabulary)
+        return factor, flat.astype(np.float64).reshape(nodes, vocabulary)

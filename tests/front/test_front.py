@@ -118,3 +118,18 @@ def test_the_api_page_is_that_of_the_docstrings() -> None:
     assert (ROOT / "docs" / "api.md").read_text(encoding="utf-8") == module.page(), (
         "docs/api.md is old: python docs/make_api.py"
     )
+
+
+def test_the_table_of_rules_has_every_name() -> None:
+    from diffsmooth.sim.heuristics import HEURISTICS
+    from diffsmooth.theory.rules import NAMES
+
+    table = ds.rules()
+    assert set(table["name"]) == set(NAMES) | set(HEURISTICS)
+    assert len(set(table["name"])) == len(table)
+    rows = {row["name"]: row for row in table}
+    assert rows["grpo"]["reads"] == ["rewards"]
+    assert rows["kl"]["reads"] == ["rewards", "log-probs", "reference log-probs", "tokens"]
+    assert rows["replay"]["lever"].endswith("memory")
+    assert all(row["formula"] and row["citation"] for row in table)
+    assert "<table>" in table._repr_html_()

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from diffsmooth.llm.compare import (
     Run,
-    bca_interval,
     compare,
     difference,
 )
@@ -94,10 +93,9 @@ def test_interval_is_paired() -> None:
     rng = np.random.default_rng(0)
     x = rng.random(50)
     y = x + 0.01 + 0.001 * rng.standard_normal(50)
-    low, high = bca_interval(x, y, resamples=500, confidence=0.95, seed=0)
-    assert low is not None
-    assert high is not None
-    assert 0.009 < low < 0.01 < high < 0.011
+    found = difference(list(x), list(y), width=1.0, **SETTINGS)
+    assert found is not None
+    assert 0.009 < found["low"] < 0.01 < found["high"] < 0.011
 
 
 def test_differences_where_nothing_is_known() -> None:
@@ -143,16 +141,24 @@ def test_speedup_rows_say_which_way_a_bound_goes() -> None:
     assert back["baseline", 1]["speedup"] == 0.25
 
 
-def test_many_problems_get_the_percentile_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_problems_without_any_difference_do_not_say_that_there_is_none() -> None:
+    """160 of 160 equal: up to 1 - (.025)^(1/160) of the problems may differ, by all they can."""
     rng = np.random.default_rng(0)
-    x, y = rng.random(60), rng.random(60) + 0.2
-    few = difference(list(x), list(y), **SETTINGS)
-    monkeypatch.setattr("diffsmooth.llm.compare.MAX_BCA", 10)
-    many = difference(list(x), list(y), **SETTINGS)
-    assert few is not None
-    assert many is not None
-    assert few["low"] != many["low"]
-    deviation = np.std(y - x) / math.sqrt(60)
-    for end in ("low", "high"):
-        assert abs(few[end] - many[end]) < deviation
-        assert 1.0 < abs(many[end] - many["difference"]) / deviation < 3.0
+    x = list(rng.random(160))
+    found = difference(x, x, width=1.0, **SETTINGS)
+    assert found is not None
+    reach = 1 - 0.025 ** (1 / 160)
+    assert (found["low"], found["high"]) == pytest.approx((-reach, reach))
+    assert found["improvement_low"] < 0.5 < found["improvement_high"]
+    one = run([[None] * 4] * 20, key="one")
+    other = run([[None] * 4] * 20, key="other")
+    for row in compare(one, other, **SETTINGS)["pass"]:
+        assert row["low"] < 0.0 < row["high"]
+    for row in compare(one, one, **SETTINGS)["pass"]:  # the same samples: nothing to doubt
+        assert (row["low"], row["high"]) == (0.0, 0.0)
+
+
+def test_no_interval_from_two_problems() -> None:
+    result = compare(run([["a", None]] * 2, "k1"), run([["a", "b"]] * 2, "k2"), **SETTINGS)
+    for row in (*result["pass"], *result["distinct"], *result["speedup"]):
+        assert (row["low"], row["high"]) == (None, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +15,13 @@ from hypothesis import strategies as st
 from diffsmooth.llm.measures import (
     distinct_curve,
     entropy,
-    interval,
     ngrams,
     pass_curve,
     problem_measures,
     resampled_means,
     self_similarity,
 )
-from diffsmooth.llm.summary import curve_table, powers, summarise
+from diffsmooth.llm.summary import curve_table, means_with_intervals, powers, summarise
 
 draws = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=7)
 
@@ -107,18 +107,6 @@ def test_a_row_of_a_problem() -> None:
     assert none["coverage"] is None
 
 
-def test_bootstrap_interval_covers_as_often_as_it_says() -> None:
-    """400 data sets of 40 problems at 90 %: the hits are binomial around .90 minus the known
-    shortfall of the percentile interval (about .015 at 40); four standard deviations."""
-    rng = np.random.default_rng(1)
-    data = rng.beta(2.0, 3.0, size=(400, 40))
-    hits = 0
-    for i, values in enumerate(data):
-        low, high = interval(resampled_means(values[:, None], 400, seed=i), 0.9)
-        hits += bool(low[0] <= 0.4 <= high[0])
-    assert abs(hits / 400 - 0.885) < 4 * math.sqrt(0.9 * 0.1 / 400)
-
-
 def test_bootstrap_is_seeded_and_draws_whole_rows() -> None:
     values = np.arange(12.0).reshape(6, 2)
     first = resampled_means(values, 300, seed=3)
@@ -134,47 +122,76 @@ def test_powers() -> None:
     assert powers(6) == [1, 2, 4, 6]
 
 
-def test_summary_of_rows() -> None:
-    rows = [
-        {"samples": 4, "classes": classes, **problem_measures(ok, names, ["t"] * 4, 3)}
-        for ok, names, classes in (
-            ([True, True, False, True], ["a", "b", None, "a"], [2, 1]),
-            ([False] * 4, [None] * 4, []),
-        )
+def _rows(*problems: tuple[list[bool], list[str | None], list[int]]) -> list[dict[str, Any]]:
+    extra = {"score": 0.5, "tokens": None, "finished": 1.0}
+    return [
+        {"classes": classes, **problem_measures(ok, names, ["t"] * len(ok), 3), **extra}
+        for ok, names, classes in problems
     ]
-    rows = [row | {"score": 0.5, "tokens": None, "finished": 1.0} for row in rows]
-    settings = {"resamples": 200, "confidence": 0.9, "seed": 0}
-    curve = curve_table(rows, **settings)  # type: ignore[arg-type]
+
+
+def test_summary_of_rows() -> None:
+    some: tuple[list[bool], list[str | None], list[int]]
+    some = ([True, True, False, True], ["a", "b", None, "a"], [2, 1])
+    rows = _rows(some, ([False] * 4, [None] * 4, []), some, ([False] * 4, [None] * 4, []))
+    curve = curve_table(rows, confidence=0.9)
     assert curve["k"].to_pylist() == [1, 2, 3, 4]
     assert curve["pass"].to_pylist() == pytest.approx([0.375, 0.5, 0.5, 0.5])
     assert curve["distinct"].to_pylist()[-1] == pytest.approx(1.0)
-    summary = summarise(rows, curve, **settings)  # type: ignore[arg-type]
+    summary = summarise(rows, curve, confidence=0.9)
     assert [row["k"] for row in summary["curve"]] == [1, 2, 4]
     measures = summary["measures"]
     assert measures["distinct_correct"]["mean"] == 1.0
-    assert measures["entropy_correct"]["problems"] == 1
+    assert measures["entropy_correct"]["problems"] == 2
+    assert measures["entropy_correct"]["low"] is None  # known on two problems only
     assert measures["tokens"] is None
-    assert measures["distinct_texts"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "problems": 2}
+    # One text each, on all four: at most 1 - .05^(1/4) of all problems have up to 4 texts.
+    texts = measures["distinct_texts"]
+    assert (texts["mean"], texts["problems"]) == (1.0, 4)
+    assert texts["high"] == pytest.approx(1.0 + 3.0 * (1 - 0.05**0.25))
     for row in summary["curve"]:
-        assert row["pass_low"] <= row["pass"] <= row["pass_high"]
+        assert 0 <= row["pass_low"] < row["pass"] < row["pass_high"] <= 1
+        assert 0 <= row["distinct_low"] < row["distinct"] < row["distinct_high"] <= row["k"]
 
 
-def test_one_problem_has_no_interval() -> None:
-    row = {"score": 1.0, "tokens": 2.0, "finished": 1.0}
-    rows = [row | problem_measures([True, False], ["a", None], ["x", "y"], 1)]
-    settings = {"resamples": 10, "confidence": 0.9, "seed": 0}
-    curve = curve_table(rows, **settings)  # type: ignore[arg-type]
+@pytest.mark.parametrize("right", [False, True])
+def test_none_of_160_and_all_of_160_have_an_interval(right: bool) -> None:
+    rows = _rows(*[([right], ["a" if right else None], [1] if right else [])] * 160)
+    row = curve_table(rows, confidence=0.95).to_pylist()[0]
+    width = 1 - 0.025 ** (1 / 160)
+    assert row["pass_high"] - row["pass_low"] == pytest.approx(width)
+    assert row["distinct_high"] - row["distinct_low"] == pytest.approx(width)
+    found = summarise(rows, curve_table(rows, confidence=0.95), confidence=0.95)["measures"]
+    assert found["distinct_correct"]["low"] < found["distinct_correct"]["high"]
+    assert found["coverage"]["low"] < found["coverage"]["high"]
+
+
+@pytest.mark.parametrize("problems", [1, 2])
+def test_less_than_three_problems_have_no_interval(problems: int) -> None:
+    rows = _rows(*[([True, False], ["a", None], [1])] * problems)
+    rows = [row | {"tokens": 2.0} for row in rows]
+    curve = curve_table(rows, confidence=0.9)
     assert curve["pass"].to_pylist() == [0.5, 1.0]
     assert curve["pass_low"].to_pylist() == curve["distinct_high"].to_pylist() == [None, None]
-    summary = summarise(rows, curve, **settings)  # type: ignore[arg-type]
+    summary = summarise(rows, curve, confidence=0.9)
     assert summary["measures"]["tokens"] == {
         "mean": 2.0,
         "low": None,
         "high": None,
-        "problems": 1,
+        "problems": problems,
     }
+
+
+def test_a_measure_beyond_its_limit_still_has_an_interval() -> None:
+    """A task may say less solutions than were found: coverage 2 of 1."""
+    found = means_with_intervals({"coverage": [2.0, 0.0, 1.0]}, 4, confidence=0.95)["coverage"]
+    assert found is not None
+    assert 0.0 <= found["low"] < 1.0 < found["high"] <= 2.0
+    scores = means_with_intervals({"score": [-1.0, 0.5, 1.0, 3.0]}, 4, confidence=0.95)["score"]
+    assert scores is not None
+    assert scores["low"] < -1.0
 
 
 def test_unequal_numbers_of_samples_are_refused() -> None:
     with pytest.raises(ValueError, match="one common number"):
-        curve_table([{"samples": 1}, {"samples": 2}], resamples=1, confidence=0.9, seed=0)
+        curve_table([{"samples": 1}, {"samples": 2}], confidence=0.9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 trl = pytest.importorskip("trl")
 
+from diffsmooth.llm import small  # noqa: E402
 from diffsmooth.llm.configuration import RuleChoice  # noqa: E402
 from diffsmooth.llm.engines import _strict  # noqa: E402
 from diffsmooth.llm.engines import trl as engine  # noqa: E402
@@ -79,60 +81,119 @@ def spy(expected: Any) -> Any:
 
 def denominator(kind: str, lengths: list[int], i: int) -> float:
     """The weight of a token of answer ``i`` in TRL's loss is one over this."""
-    if kind == "bnpo":
+    if kind in ("bnpo", "dapo"):  # one process, no accumulation: dapo's is the same number
         return sum(lengths)
+    if kind == "luspo":
+        return len(lengths)
     if kind == "dr_grpo":
         return len(lengths) * 5
     return len(lengths) * lengths[i]
 
 
-@pytest.mark.parametrize("correction", [False, True])
-@pytest.mark.parametrize("kind", ["grpo", "bnpo", "dr_grpo"])
+def chosen(trainer: Any, fraction: str) -> set[tuple[int, int]]:
+    """The tokens of largest covariance; max(1, int(fraction * tokens)) of them."""
+    whole = trainer.whole
+    mask, old = whole["completion_mask"], whole["old_per_token_logps"]
+    flat = [(i, t) for i, t in mask.nonzero().tolist()]
+    a = {x: float(whole["advantages"][x[0]]) for x in flat}
+    mean_a = sum(a.values()) / len(flat)
+    mean_l = sum(float(old[x]) for x in flat) / len(flat)
+    order = sorted(flat, key=lambda x: -(a[x] - mean_a) * (float(old[x]) - mean_l))
+    return set(order[: max(1, int(Fraction(fraction) * len(flat)))])
+
+
+@pytest.mark.parametrize(
+    "kind, estimator, changes",
+    [
+        ("grpo", "abs", {}),
+        ("bnpo", "abs", {"use_bias_correction_kl": True}),
+        ("dr_grpo", "abs", {}),
+        ("dapo", "abs", {}),
+        ("luspo", "abs", {"importance_sampling_level": "sequence"}),
+        ("bnpo", "k3", {}),
+        ("grpo", "k3", {"use_bias_correction_kl": True}),
+    ],
+)
 def test_kl_cov_is_a_penalty_on_the_tokens_of_largest_covariance(
-    kind: str, correction: bool, tmp_path: Path
+    kind: str, estimator: Any, changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    fraction, beta = 0.1, 2.0
+    """The authors' |log pi - log pi_old| with slope beta, by default; token by token."""
+    fraction, beta = "0.1", 2.0
     penalised: list[float] = []
 
-    def chosen(trainer: Any) -> set[tuple[int, int]]:
-        whole = trainer.whole
-        mask, old = whole["completion_mask"], whole["old_per_token_logps"]
-        flat = [(i, t) for i, t in mask.nonzero().tolist()]
-        a = {x: float(whole["advantages"][x[0]]) for x in flat}
-        mean_a = sum(a.values()) / len(flat)
-        mean_l = sum(float(old[x]) for x in flat) / len(flat)
-        order = sorted(flat, key=lambda x: -(a[x] - mean_a) * (float(old[x]) - mean_l))
-        return set(order[: math.ceil(fraction * len(flat))])
-
     def expected(trainer: Any, model: Any, inputs: Any, texts: Any, row: list[int]) -> Any:
-        marked = chosen(trainer)
+        marked = chosen(trainer, fraction)
         lengths = inputs["completion_mask"].sum(1).tolist()
         total = torch.zeros(())
         for i, law in enumerate(laws(model, inputs, trainer.temperature)):
-            for t in range(lengths[i]):
-                now = law[t, inputs["completion_ids"][i, t]]
-                old = float(inputs["old_per_token_logps"][i, t])
-                advantage = float(inputs["advantages"][i])
-                factor = coefficient(math.exp(now.item() - old), advantage)
-                term = -factor * advantage * now
+            old = inputs["old_per_token_logps"][i]
+            advantage = float(inputs["advantages"][i])
+            nows = [law[t, inputs["completion_ids"][i, t]] for t in range(lengths[i])]
+            mean = sum(now - float(old[t]) for t, now in enumerate(nows)) / lengths[i]
+            for t, now in enumerate(nows):
+                if kind == "luspo":  # one ratio an answer
+                    ratio = math.exp(mean.item())
+                    term = -coefficient(ratio, advantage) * advantage * mean
+                else:
+                    ratio = math.exp(now.item() - float(old[t]))
+                    term = -coefficient(ratio, advantage) * advantage * now
                 if (row[i], t) in marked:
-                    penalty = torch.exp(old - now) - (old - now) - 1
-                    if correction:  # an expectation under the policy, not the old one
-                        penalty = torch.exp(now - old) * penalty
+                    x = now - float(old[t])
+                    penalty = x.abs() if estimator == "abs" else torch.exp(-x) + x - 1
                     penalised.append(float(penalty.detach()))
-                    term = term + beta * penalty
+                    if abs(x.item()) > 1e-5:  # else the first update, up to rounding
+                        term = term + beta * penalty
                 total = total + term / denominator(kind, lengths, i)
         return total
 
     trainer = toy.make(
-        spy(expected), tmp_path,
-        {**TWICE, "loss_type": kind, "use_bias_correction_kl": correction},
-        rule=rule("centred", g_correct=0.4), kl_cov=engine.KLCov(fraction, beta),
+        spy(expected), tmp_path, {**TWICE, "loss_type": kind, **changes},
+        rule=rule("centred", g_correct=0.4), kl_cov=engine.KLCov(float(fraction), beta, estimator),
     )  # fmt: skip
     trainer.train()
     assert len(trainer.compared) == 4
     assert max(penalised) > 1e-4, "the penalty is at work in the second update"
-    assert trainer.state.log_history[0]["smoothing/kl_cov_chosen"] >= fraction
+    log = trainer.state.log_history[0]
+    assert 0 < log["smoothing/kl_cov_chosen"] <= float(fraction)
+
+
+def test_the_second_call_of_the_loss_leaves_no_trace(tmp_path: Path) -> None:
+    """What is logged, and the loss's own settings, are those of one call."""
+    changes = {**TWICE, "loss_type": "bnpo", "use_bias_correction_kl": True}
+    plain = toy.make(engine.SmoothedGRPOTrainer, tmp_path / "a", changes, rule=rule("mean"))
+    plain.train()
+    # A penalty that changes nothing: the same steps, the same log.
+    trainer = toy.make(
+        engine.SmoothedGRPOTrainer, tmp_path / "b", changes, rule=rule("mean"),
+        kl_cov=engine.KLCov(0.1, 1e-30),
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.beta == 0.0
+    assert trainer.args.use_bias_correction_kl
+    for one, two in zip(plain.state.log_history, trainer.state.log_history, strict=True):
+        same = {k for k in one if "time" not in k and "per_second" not in k and "runtime" not in k}
+        assert {k for k in two if k not in one} <= {"smoothing/kl_cov_chosen"}
+        for key in same:
+            assert one[key] == pytest.approx(two[key], nan_ok=True), key
+
+
+def test_kl_cov_goes_with_the_engine_s_own_kl(tmp_path: Path) -> None:
+    """With beta > 0 the loss keeps its KL to the reference and gets the penalty beside it."""
+    folder = small.save(*small.build(toy.SHAPE), tmp_path / "model")
+
+    def last(**kwargs: Any) -> dict[str, Any]:
+        model, tok = small.load(folder)
+        trainer = engine.SmoothedGRPOTrainer(
+            model, reward_funcs=engine.VerifierReward(toy.ToyTask()), processing_class=tok,
+            args=toy.settings(tmp_path, **TWICE, beta=0.5), **kwargs,
+            train_dataset=toy.dataset(toy.ToyTask()),
+        )  # fmt: skip
+        trainer.train()
+        assert trainer.beta == 0.5
+        return weights(trainer)
+
+    with_it, without = last(kl_cov=engine.KLCov(0.1, 2.0)), last()
+    assert any(not torch.equal(with_it[k], without[k]) for k in without)
 
 
 @pytest.mark.parametrize("changes", [TWICE, {"max_steps": 2, "temperature": 0.7}])
@@ -143,7 +204,8 @@ def test_simko_has_the_gradient_of_its_weights(changes: dict[str, Any], tmp_path
     def expected(trainer: Any, model: Any, inputs: Any, texts: Any, row: list[int]) -> Any:
         found = laws(model, inputs, trainer.temperature)
         entropy = [[-sum(math.exp(x) * x for x in node.tolist()) for node in law] for law in found]
-        threshold = np.quantile([h for row in entropy for h in row], quantile)
+        # The authors' row_quantile_masked: a threshold of its own for every response.
+        threshold = [np.quantile(row, quantile) for row in entropy]
         lengths = [len(law) for law in found]
         total = torch.zeros(())
         for i, law in enumerate(found):
@@ -151,13 +213,13 @@ def test_simko_has_the_gradient_of_its_weights(changes: dict[str, Any], tmp_path
                 token = int(inputs["completion_ids"][i, t])
                 likeliest = sorted(range(len(node)), key=lambda v: -node[v].item())
                 value = node[token]
-                if toy.is_correct(texts[i]):
-                    if entropy[i][t] >= threshold:
-                        seen.add("spread")
-                        value = (1 - alpha) * value + alpha / top * sum(
-                            node[v] for v in likeliest[:top]
-                        )
-                elif likeliest[0] == token:
+                fork = entropy[i][t] > threshold[i] * (1 + 1e-6)  # strictly, in single precision
+                if fork and toy.is_correct(texts[i]):
+                    seen.add("spread")
+                    value = (1 - alpha) * value + alpha / top * sum(
+                        node[v] for v in likeliest[:top]
+                    )
+                elif fork and likeliest[0] == token:
                     seen.add("penalty")
                     value = penalty * value
                 old = inputs.get("old_per_token_logps")
@@ -213,7 +275,7 @@ def test_settings_that_would_do_nothing_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="one update a generation"):
         make({}, kl_cov=engine.KLCov())
-    for bad in ({"fraction": 2.0}, {"beta": -1.0}, {"beta": math.inf}):
+    for bad in ({"fraction": 2.0}, {"beta": -1.0}, {"beta": math.inf}, {"estimator": "k2"}):
         with pytest.raises(ValueError, match="kl_cov"):
             engine.KLCov(**bad)
     bads: list[dict[str, Any]] = [{"alpha": -0.1}, {"top": 0}, {"penalty": 0.5}, {"quantile": 1.5}]

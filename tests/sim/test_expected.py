@@ -52,7 +52,7 @@ CASES |= {
     "drop centred": Smoothed(
         rule("grpo"), SmoothingTerm(0.3, 0.2, centring="correct", one_kind="drop")
     ),
-    "kl, linear base": rule("kl", beta=0.3, base="dr-grpo"),
+    "kl-reward, linear base": rule("kl-reward", beta=0.3, base="dr-grpo"),
     "reward, vanilla": rule("reward", g_correct=0.3, g_incorrect=0.1, base="vanilla"),
 }
 
@@ -104,7 +104,9 @@ def test_a_group_of_one_correct_answer_is_not_centred_away_from_itself():
     assert kept_share(np.array([1.0]), 8) == pytest.approx(7 / 8)
 
 
-@pytest.mark.parametrize("name", ["unlikeliness", "ucpo", "mara", "quotient", "token", "simko"])
+@pytest.mark.parametrize(
+    "name", ["kl", "unlikeliness", "ucpo", "mara", "quotient", "token", "simko"]
+)
 def test_no_closed_form_is_said(name):
     population = Population(
         np.log(LAW), np.array([1.0, 1, 0, 0]), np.ones(4, dtype=np.int64), np.log(LAW)

@@ -117,11 +117,11 @@ def test_intervals_along_a_path_are_those_of_each_point():
 
 
 def test_statistics_refuse_what_they_cannot_answer():
-    with pytest.raises(ValueError, match="at least 2"):
+    with pytest.raises(ValueError, match="at least 3"):
         mean_intervals(np.zeros((3, 1)))
     with pytest.raises(ValueError, match="NaN"):
-        mean_intervals(np.array([[0.0, np.nan]]))
+        mean_intervals(np.array([[0.0, np.nan, 1.0]]))
     with pytest.raises(ValueError, match="NaN"):
-        paired_difference(np.array([1.0, np.nan]), np.array([0.0, 0.0]))
-    with pytest.raises(ValueError, match="at least 2"):
+        paired_difference(np.array([1.0, np.nan, 1.0]), np.zeros(3))
+    with pytest.raises(ValueError, match="at least 3"):
         paired_difference(np.array([1.0]), np.array([0.0]))

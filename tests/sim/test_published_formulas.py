@@ -55,6 +55,12 @@ def entropy_bonus(g, strength):
 
 
 def kl(g, beta):
+    """The gradient of -beta (e^d - d - 1), d = log ref - log pi, per unit of grad log pi."""
+    ratio = [math.exp(b) / math.exp(v) for v, b in zip(g.l, g.b, strict=True)]
+    return [a + beta * (x - 1) for a, x in zip(grpo(g.r), ratio, strict=True)]
+
+
+def kl_reward(g, beta):
     return grpo([r - beta * (v - b) for r, v, b in zip(g.r, g.l, g.b, strict=True)])
 
 
@@ -62,6 +68,8 @@ def unlikeliness(g, weight):
     lbar = [v / n for v, n in zip(g.l, g.n, strict=True)]
     rank = [sum(other < mine for other in lbar) for mine in lbar]
     size = len(g)
+    if all(g.c) or not any(g.c):  # the authors' "advantage_threshold": left out
+        return [0.0] * size
     return grpo(
         [r * (1 - weight * k / size) if c else r for r, k, c in zip(g.r, rank, g.c, strict=True)]
     )
@@ -126,13 +134,15 @@ def ucpo(g, tau):
 
 
 def mara(g, beta):
-    good = [b for b, c in zip(g.b, g.c, strict=True) if c]
-    if not good:
-        return grpo(g.r)
-    anchor = max(good)
-    return grpo(
-        [r + beta * (anchor - b) if c else r for r, b, c in zip(g.r, g.b, g.c, strict=True)]
-    )
+    """Algorithm 1 with KL-regularised policy gradients: the reward less the KL of that strength."""
+    paid = list(g.r)
+    good = [i for i in range(len(g)) if g.c[i]]
+    if good:
+        z = max(good, key=lambda i: g.b[i])
+        for i in good:
+            paid[i] = g.r[z] + beta * (g.b[z] - g.b[i])
+    total = [p - beta * (v - b) for p, v, b in zip(paid, g.l, g.b, strict=True)]
+    return [t - mean(total) for t in total]
 
 
 def eq6(g, s):
@@ -190,6 +200,7 @@ TRANSCRIBED = {
     "entropy-bonus": entropy_bonus,
     "entropy-penalty": entropy_bonus,
     "kl": kl,
+    "kl-reward": kl_reward,
     "unlikeliness": unlikeliness,
     "ucpo": ucpo,
     "mara": mara,
@@ -261,7 +272,8 @@ def test_neutral_strength_is_the_base(name):
             mask=np.ones((len(data.reward), 1), dtype=bool),
         )
     got = np.asarray(update.rule(data)).reshape(-1)
-    base = {"two-part": "pass-at-k", "two-part-maxrl": "maxrl", "reward": "dr-grpo"}
+    base = {"two-part": "pass-at-k", "two-part-maxrl": "maxrl"}
+    base |= {"reward": "dr-grpo", "mara": "dr-grpo"}
     name_of_base = base.get(name, "grpo")
     strength = 4 if name_of_base == "pass-at-k" else 1.0
     expected = heuristic(name_of_base).at(strength).rule(data)

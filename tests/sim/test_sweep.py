@@ -148,7 +148,7 @@ def test_missing_the_level_is_a_loss_that_is_counted():
         if final is not None:  # what a remedy ended with never beats the level it did not reach
             runs["final:m"] = np.full(24, final)
         table = standings(runs, "m", "pass@1")
-        assert [s.heuristic for s in table][0] == "grpo"
+        assert table[0].heuristic == "grpo"
         assert {s.heuristic for s in table} == {"grpo", "kl", "eq6"}
         never = next(s for s in table if s.heuristic == "eq6")
         assert (never.reached, never.keeps_up) == (0.0, False)

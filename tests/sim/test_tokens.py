@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from diffsmooth.sim.dynamics.models import log_softmax
+from diffsmooth.sim.dynamics.advantages import advantages
+from diffsmooth.sim.dynamics.models import log_softmax, softmax
+from diffsmooth.sim.dynamics.sampled import Trainer
+from diffsmooth.sim.heuristics import heuristic
 from diffsmooth.sim.heuristics.tokens import ClipCov, KLCov, SimKO, TokenBatch
 from diffsmooth.sim.paths import Laboratory
 from diffsmooth.sim.regimes import Training, regime
@@ -34,63 +38,135 @@ def covariances(b):
     return {x: (b.advantage[x] - a) * (b.old[x] - mean) for x in real}
 
 
+def share(fraction: str, count: int) -> int:
+    """The authors' max(1, int(len(cov) * ratio)), in exact decimals."""
+    return max(1, int(Fraction(fraction) * count))
+
+
 def test_clip_cov_drops_random_tokens_of_middling_covariance():
     b = tokens()
     factor, extra = ClipCov(0.1)(b)
     cov = covariances(b)
     candidates = sorted((x for x in cov if 1 < cov[x] < 5), key=lambda x: b.uniforms[x])
     expected = np.ones_like(b.old)
-    for x in candidates[: math.ceil(0.1 * len(cov))]:
+    for x in candidates[: share("0.1", len(cov))]:
         expected[x] = 0.0
     np.testing.assert_array_equal(factor, expected)
     assert candidates
     assert extra is None
+    assert (ClipCov()(b)[0] == 0).sum() == 1, "at least one token, however small the fraction"
+    np.testing.assert_array_equal(ClipCov(0.0)(b)[0], 1.0)
 
 
 def test_kl_cov_penalises_the_tokens_of_largest_covariance():
     b = tokens()
-    _, extra = KLCov(0.1, beta=2.0)(b)
+    factor, extra = KLCov(0.1, beta=2.0)(b)
+    slope = KLCov(0.1, beta=2.0).log_ratio_slope(b)
     cov = covariances(b)
-    largest = sorted(cov, key=lambda x: -cov[x])[: math.ceil(0.1 * len(cov))]
-    expected = np.zeros_like(b.law)
+    largest = sorted(cov, key=lambda x: -cov[x])[: share("0.1", len(cov))]
+    expected = np.zeros_like(b.old)
     for x in largest:
-        expected[b.node[x]] += 2.0 * np.exp(b.law[b.node[x]])
-    np.testing.assert_allclose(extra, expected)
+        expected[x] = 2.0
+    np.testing.assert_array_equal(slope, expected)
+    np.testing.assert_array_equal(factor, 1.0)
+    assert extra is None
+    assert KLCov(0.0).log_ratio_slope(b) is None
+    assert KLCov(0.1, beta=0.0).log_ratio_slope(b) is None
 
 
-def test_simko_spreads_at_forks_of_correct_answers_and_presses_on_wrong_modes():
+def test_kl_cov_has_slope_one_in_the_second_epoch_and_no_clipping():
+    """One step of two epochs on the bandit, written out answer by answer."""
+    where = Laboratory(regime("bandit"), range(2), training=Training(8, epochs=2, checkpoints=3))
+    e = where.environment
+    update = heuristic("kl-cov").at(0.3)
+    assert update.clip.passes(np.array([5.0, 0.1]), np.array([1.0, -1.0])).all()
+
+    def after(epochs):
+        trainer = Trainer(e, [update], group_size=8, epochs=epochs, rate=0.5)
+        local, law = softmax(e.model.logits(trainer.parameters))
+        rows = trainer.sampler(local, law[..., 0, :], where.randomness, 0)
+        log_probs = e.model.answers(local)
+        a = advantages(e, [update], rows, log_probs)
+        trainer.step(local, law.copy(), log_probs, where.randomness, 0)
+        return e.model.logits(trainer.parameters)[0, :, :, 0], local[0, :, :, 0], rows, a
+
+    first, old, rows, a = after(1)
+    second = after(2)[0]
+    now = first - np.log(np.exp(first).sum(-1, keepdims=True))
+    prompts = np.flatnonzero(e.train)
+    for seed in range(2):
+        taken = [(q, g) for q in range(len(prompts)) for g in range(8)]
+        spread = {x: float(a[0, seed, x[0], x[1], 0]) for x in taken}
+        log = {x: old[seed, prompts[x[0]], rows.answers[0, seed, x[0], x[1]]] for x in taken}
+        mean_a = sum(spread.values()) / len(taken)
+        mean_l = sum(log.values()) / len(taken)
+        order = sorted(taken, key=lambda x: -(spread[x] - mean_a) * (log[x] - mean_l))
+        cut = share("0.3", len(taken))
+        value = [(spread[x] - mean_a) * (log[x] - mean_l) for x in order]
+        if value[cut - 1] == pytest.approx(value[cut]):
+            continue  # equal covariances: which of them is chosen is a matter of taste
+        change = np.zeros_like(first[seed])
+        for x in taken:
+            q, answer = prompts[x[0]], rows.answers[0, seed, x[0], x[1]]
+            x_log = now[seed, q, answer] - log[x]
+            weight = spread[x] * math.exp(x_log) - (x in order[:cut]) * np.sign(x_log)
+            change[q] += weight * ((np.arange(first.shape[-1]) == answer) - np.exp(now[seed, q]))
+        np.testing.assert_allclose(second[seed] - first[seed], 0.5 / 8 * change, atol=1e-12)
+
+
+def test_simko_acts_at_the_forks_of_each_response_only():
     b = tokens()
     factor, weights = SimKO(alpha=0.3, top=2, penalty=1.5, quantile=0.5)(b)
-    assert not factor.any()
-    real = [x for x in np.ndindex(b.mask.shape) if b.mask[x]]
-    entropy = {x: -sum(np.exp(b.law[b.node[x]]) * b.law[b.node[x]]) for x in real}
-    threshold = np.quantile(list(entropy.values()), 0.5)
-    total = np.zeros_like(b.law)
-    for x, h in entropy.items():
-        expected = np.zeros(b.law.shape[-1])
-        order = np.argsort(-b.law[b.node[x]])
-        if b.correct[x[0]] and h >= threshold:
-            expected[b.taken[x]] = 0.7
-            expected[order[:2]] += 0.15
-        else:
-            wrong_mode = not b.correct[x[0]] and order[0] == b.taken[x]
-            expected[b.taken[x]] = 1.5 if wrong_mode else 1.0
-        total[b.node[x]] += expected * b.advantage[x]
-    np.testing.assert_allclose(weights, total, atol=1e-12)
+    expected, spread = np.ones_like(b.old), np.zeros_like(b.law)
+    seen = set()
+    for i in range(len(b.mask)):
+        entropy = {
+            t: -sum(np.exp(v) * v for v in b.law[b.node[i, t]])
+            for t in range(b.mask.shape[1])
+            if b.mask[i, t]
+        }
+        threshold = np.quantile(list(entropy.values()), 0.5)
+        for t, h in entropy.items():
+            order = np.argsort(-b.law[b.node[i, t]])
+            if not h > threshold:
+                continue
+            if b.correct[i]:
+                seen.add("spread")
+                expected[i, t] = 0.7
+                spread[b.node[i, t], order[:2]] += 0.15 * b.advantage[i, t]
+            elif order[0] == b.taken[i, t]:
+                seen.add("penalty")
+                expected[i, t] = 1.5
+    assert seen == {"spread", "penalty"}
+    np.testing.assert_allclose(factor, expected, atol=1e-12)
+    np.testing.assert_allclose(weights, spread, atol=1e-12)
 
 
+def test_simko_takes_the_batch_s_forks_where_an_answer_is_one_token():
+    b = tokens(length=1)
+    factor, _ = SimKO(alpha=0.3, top=2, penalty=1.0, quantile=0.8)(b)
+    entropy = -(np.exp(b.law) * b.law).sum(-1)[b.node][:, 0]
+    forks = b.correct & (entropy > np.quantile(entropy, 0.8))
+    np.testing.assert_allclose(factor[:, 0], np.where(forks, 0.7, 1.0))
+    assert forks.any()
+
+
+@pytest.mark.parametrize("name", ["simko", "kl-cov", "clip-cov"])
 @pytest.mark.parametrize("where", ["bandit", "tree"])
-def test_simko_without_its_parts_is_grpo(where):
+def test_token_remedies_of_strength_zero_are_grpo(where, name):
     laboratory = Laboratory(regime(where), range(2), training=Training(8, checkpoints=3))
-    plain = laboratory.run("grpo", [1.0]).measures["pass@1"]
-    # One epoch less to compare: SimKO does not weigh by the importance ratio.
-    same = Laboratory(regime(where), range(2), training=Training(8, epochs=1, checkpoints=3))
-    np.testing.assert_allclose(
-        same.run("simko", [0.0]).measures["pass@1"],
-        same.run("grpo", [1.0]).measures["pass@1"],
-        rtol=1e-10,
+    np.testing.assert_array_equal(
+        laboratory.run(name, [0.0]).measures["pass@1"],
+        laboratory.run("grpo", [1.0]).measures["pass@1"],
     )
-    assert plain.shape == (3, 1, 2)
+
+
+@pytest.mark.parametrize("name", ["kl", "mara", "unlikeliness"])
+def test_a_small_strength_is_a_small_change(name):
+    """The final entropy over GRPO (Dr. GRPO for MARA) is hardly moved by a strength of 1e-5."""
+    laboratory = Laboratory(regime("bandit"), range(4))
+    paths = laboratory.run(name, [0.0, 1e-5]).measures["entropy"][-1]
+    assert np.abs(paths[1] - paths[0]).max() < 1e-3
 
 
 def test_the_token_rule_on_trees_gives_each_token_its_own_term():

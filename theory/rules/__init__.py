@@ -23,20 +23,32 @@ from diffsmooth.theory.rules.baselines import (
     PKPO,
     RLOO,
     DrGRPO,
+    Focal,
     MaxRL,
     PassAtK,
     Reinforce,
     SignedReinforce,
 )
 from diffsmooth.theory.rules.batch import GroupBatch, Groups
-from diffsmooth.theory.rules.likelihood import MARA, UCPO, EntropyBonus, KLReward, Unlikeliness
+from diffsmooth.theory.rules.likelihood import (
+    MARA,
+    UCPO,
+    EntropyBonus,
+    KLLoss,
+    KLReward,
+    Unlikeliness,
+)
 from diffsmooth.theory.rules.presets import LIKELIHOOD, NAMES, PRESETS, REWARD_ONLY, rule
+from diffsmooth.theory.rules.relative import Relative
 from diffsmooth.theory.rules.smoothing import Smoothed, SmoothingTerm, add_term
 from diffsmooth.theory.rules.tokens import (
     CLIP_HIGHER,
+    UNCLIPPED,
     ClipBounds,
     clip_cov_drop,
+    forking_tokens,
     kl_cov_select,
+    simko_parts,
     simko_weights,
     token_covariance,
 )
@@ -53,15 +65,19 @@ __all__ = [
     "REWARD_ONLY",
     "RLOO",
     "UCPO",
+    "UNCLIPPED",
     "ClipBounds",
     "DrGRPO",
     "EntropyBonus",
+    "Focal",
     "GroupBatch",
     "Groups",
+    "KLLoss",
     "KLReward",
     "MaxRL",
     "PassAtK",
     "Reinforce",
+    "Relative",
     "RewardOnly",
     "Rule",
     "SignedReinforce",
@@ -70,8 +86,10 @@ __all__ = [
     "Unlikeliness",
     "add_term",
     "clip_cov_drop",
+    "forking_tokens",
     "kl_cov_select",
     "rule",
+    "simko_parts",
     "simko_weights",
     "token_covariance",
 ]

@@ -162,6 +162,9 @@ class _Symbolic:
     def exp(self, x: Array) -> Array:
         return self._call("exp", x)
 
+    def expm1(self, x: Array) -> Array:
+        return self.exp(x) - 1
+
     @staticmethod
     def astype(x: Array, dtype: Any) -> Array:
         # Booleans and counts become exact integers, never rounded floats.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from diffsmooth.theory.rules._backend import Array, divide, sqrt
-from diffsmooth.theory.rules.base import RewardOnly, check_values, nonnegative
+from diffsmooth.theory.rules.base import Part, RewardOnly, Rule, check_values, nonnegative
 from diffsmooth.theory.rules.batch import GroupBatch
 
 
@@ -41,9 +41,10 @@ class GRPO(RewardOnly):
     """A = (r - m) / (s + eps), 0 in groups of one reward.
 
     eps
-        Added to the standard deviation (1e-4 in TRL, 1e-6 in the paper's public code).
+        Added to the standard deviation (1e-4 in TRL, 1e-6 in verl and the paper's public code).
     ddof
-        0: divide the sum of squares by G (population); 1: by G - 1 (TRL).
+        0: divide the sum of squares by G (population); 1: by G - 1 (the sample deviation of TRL,
+        verl and most code bases).  Every rule that is built over GRPO takes both by name.
     """
 
     eps: Any = 1e-6
@@ -216,23 +217,81 @@ class MaxRL(RewardOnly):
         return divide(batch.xp, number - mean, mean + self.eps)
 
 
+def _focal(batch: GroupBatch, gamma: Any, base: Rule) -> Array:
+    """(1 - m)^gamma times the base's advantage, (B,) or (B, T)."""
+    weight = (1 - _mean(batch, batch.correct_as_number)) ** gamma
+    advantage = base(batch)
+    return (weight if advantage.ndim == 1 else weight[:, None]) * advantage
+
+
 @dataclass(frozen=True)
 class FGRPO(RewardOnly):
-    """A = (1 - m)^gamma times GRPO's, m the group's share of correct answers (focal weight)."""
+    """(1 - m)^gamma times the advantage of ``base``, m the group's share of correct answers.
+
+    The focal weight of F-GRPO over any advantage that sees rewards only: GRPO's (which DAPO and
+    CISPO have too: they differ in the loss), Dr. GRPO's, ...  :class:`Focal` is the same over a
+    rule that reads more.
+    """
 
     gamma: Any = 1.0
-    eps: Any = 1e-6
+    base: RewardOnly = GRPO()
 
     citation: ClassVar[str] = "2602.06717"
-    formula: ClassVar[str] = "(1 - m)^gamma (r - m)/(s + eps)"
+    formula: ClassVar[str] = "(1 - m)^gamma A, A = (r - m)/(s + eps) or any other"
 
     def __post_init__(self) -> None:
         nonnegative("gamma", self.gamma)
-        nonnegative("eps", self.eps)
+        if not isinstance(self.base, RewardOnly):
+            raise ValueError(
+                f"base: must be a rule that sees rewards only, got {self.base!r}; "
+                "rule('f-grpo', base=...) and Focal take any rule"
+            )
 
     def __call__(self, batch: GroupBatch) -> Array:
-        mean = _mean(batch, batch.correct_as_number)
-        return (1 - mean) ** self.gamma * GRPO(eps=self.eps)(batch)
+        return _focal(batch, self.gamma, self.base)
+
+
+@dataclass(frozen=True)
+class Focal(Rule):
+    """F-GRPO's weight over a rule that reads more than rewards: all of its advantage is scaled."""
+
+    gamma: Any = 1.0
+    base: Rule = GRPO()
+
+    citation: ClassVar[str] = FGRPO.citation
+    formula: ClassVar[str] = FGRPO.formula
+
+    def __post_init__(self) -> None:
+        nonnegative("gamma", self.gamma)
+        if not isinstance(self.base, Rule):
+            raise ValueError(f"base: must be a rule, got {self.base!r}")
+
+    @property
+    def part(self) -> Part:  # type: ignore[override]
+        return "across" if self.base.part == "across" else "both"
+
+    @property
+    def needs_logps(self) -> bool:  # type: ignore[override]
+        return self.base.needs_logps
+
+    @property
+    def touches_incorrect(self) -> bool:  # type: ignore[override]
+        return self.base.touches_incorrect
+
+    @property
+    def needs_reference(self) -> bool:  # type: ignore[override]
+        return self.base.needs_reference
+
+    @property
+    def needs_classes(self) -> bool:  # type: ignore[override]
+        return self.base.needs_classes
+
+    @property
+    def token_level(self) -> bool:  # type: ignore[override]
+        return self.base.token_level
+
+    def __call__(self, batch: GroupBatch) -> Array:
+        return _focal(batch, self.gamma, self.base)
 
 
 def _check_k(k: int) -> None:

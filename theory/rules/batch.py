@@ -131,6 +131,13 @@ class GroupBatch:
             return self.lengths > 0
         return self.xp.ones_like(self.correct)
 
+    @cached
+    def mixed(self) -> Array:
+        """(B,) bool: does the row's group hold both kinds of answers?"""
+        number = self.xp.astype(self.correct, self.xp.int64)
+        successes = self.groups.sum(number)
+        return (successes > 0) & (successes < self.groups.sum(self.xp.ones_like(number)))
+
     @property
     def full_mask(self) -> Array:
         """(B, T) bool: the mask, all true where none was given."""
@@ -246,6 +253,8 @@ def _check(batch: GroupBatch) -> None:
 
 
 def _check_logps(xp: Any, name: str, logps: Array, mask: Array) -> None:
+    if not xp.isdtype(logps.dtype, "real floating"):
+        raise ValueError(f"{name}: must hold floating-point numbers, got {logps.dtype}")
     values = logps if mask is None else xp.where(mask, logps, xp.zeros_like(logps))
     if bool(xp.any(xp.isnan(values))):
         raise ValueError(f"{name}: holds NaN")

@@ -1,4 +1,4 @@
-"""Rivals that read log-probs: entropy bonus, KL reward, unlikeliness, UCPO, MARA.
+"""Rivals that read log-probs: entropy bonus, KL in loss and reward, unlikeliness, UCPO, MARA.
 
 An answer whose mask is empty has no log-prob: it keeps its reward, and is neither an anchor nor
 one of the answers that are weighed against each other.
@@ -6,15 +6,16 @@ one of the answers that are weighed against each other.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from diffsmooth.theory.rules._backend import Array, divide, is_symbolic
-from diffsmooth.theory.rules.base import Part, Rule, among, is_zero, nonnegative
-from diffsmooth.theory.rules.baselines import GRPO
+from diffsmooth.theory.rules._backend import Array, divide, is_symbolic, working
+from diffsmooth.theory.rules.base import Part, Rule, among, check_values, is_zero, nonnegative
+from diffsmooth.theory.rules.baselines import GRPO, DrGRPO
 from diffsmooth.theory.rules.batch import GroupBatch, Groups
-from diffsmooth.theory.rules.smoothing import add_term
+from diffsmooth.theory.rules.smoothing import OneKind, add_term
 
 SequenceReduction = Literal["sum", "mean"]
 
@@ -69,14 +70,68 @@ class ChangedReward(Rule):
 
 
 @dataclass(frozen=True)
-class KLReward(ChangedReward):
-    """r' = r - beta (log pi - log pi_ref), then the base's advantage (KL in the reward)."""
+class KLLoss(Rule):
+    """The base's advantage and, undivided, GRPO's KL: the term of beta k3 in the loss.
+
+    k3 = e^d - d - 1 with d = log pi_ref - log pi has the gradient (1 - e^d) grad log pi, so that
+    a token gets beta (pi_ref/pi - 1) beside its advantage: linear in beta, and gone with it,
+    whatever the group.  Token log-probs (B, T) give every token its own term; log-probs of whole
+    answers (B,) take an answer for one token.  In expectation over pi the term descends
+    beta KL(pi_ref || pi), although k3 itself estimates KL(pi || pi_ref) (N5).
+    Raises ValueError where pi_ref/pi overflows.
+    """
 
     beta: Any = 0.0
     base: Rule = GRPO()
 
     part: ClassVar[Part] = "both"
-    citation: ClassVar[str] = "2203.02155"
+    citation: ClassVar[str] = "2402.03300, Eq. 4"
+    formula: ClassVar[str] = "A + beta (pi_ref/pi - 1) per token"
+    needs_logps: ClassVar[bool] = True
+    needs_reference: ClassVar[bool] = True
+    token_level: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        nonnegative("beta", self.beta)
+
+    def __call__(self, batch: GroupBatch) -> Array:
+        if is_zero(self.beta):
+            return self.base(batch)
+        return add_term(self.base(batch), self.term(batch))
+
+    def term(self, batch: GroupBatch) -> Array:
+        """The term alone, of the shape of the log-probs; 0 on masked tokens.
+
+        Raises ValueError if the batch lacks log-probs of either policy, and on overflow.
+        """
+        xp = batch.xp
+        # Both raise, naming what is missing.
+        _, _ = batch.sequence_logps, batch.sequence_ref_logps
+        log_ratio = working(xp, batch.ref_logps) - working(xp, batch.logps)
+        present = batch.full_mask if log_ratio.ndim == 2 else batch.has_tokens
+        log_ratio = xp.where(present, log_ratio, xp.zeros_like(log_ratio))
+        if not is_symbolic(log_ratio):
+            largest = math.log(xp.finfo(log_ratio.dtype).max)
+            check_values(
+                log_ratio > largest, "ref_logps: pi_ref/pi overflows; was the answer drawn from pi?"
+            )
+        return self.beta * xp.expm1(log_ratio)
+
+
+@dataclass(frozen=True)
+class KLReward(ChangedReward):
+    """r' = r - beta (log pi - log pi_ref), then the base's advantage (KL in the reward).
+
+    A base that divides by the deviation divides the KL too: under GRPO it *is* the reward in
+    groups of one kind, and its strength plays no part there however small.  :class:`KLLoss`, or a
+    base that does not divide, is linear in beta.
+    """
+
+    beta: Any = 0.0
+    base: Rule = GRPO()
+
+    part: ClassVar[Part] = "both"
+    citation: ClassVar[str] = "2203.02155, Eq. 2"
     formula: ClassVar[str] = "base of r - beta log(pi/pi_ref)"
     needs_logps: ClassVar[bool] = True
     needs_reference: ClassVar[bool] = True
@@ -99,21 +154,28 @@ class Unlikeliness(ChangedReward):
 
     rank 0..G-1 counts the answers of the group (correct or not) with a smaller mean log-prob per
     token; ties share their mean rank, so that the order of the rows plays no part.
+
+    one_kind
+        "drop": groups that are all correct (or all wrong) keep their reward, under GRPO an
+        advantage of 0, as the authors' training leaves such groups out.  "keep": they are ranked
+        too; GRPO then divides a spread that is the penalty's own, whose weight plays no part.
     """
 
     weight: Any = 0.25
     reduction: SequenceReduction = "mean"
     base: Rule = GRPO()
+    one_kind: OneKind = "drop"
 
     part: ClassVar[Part] = "both"
     citation: ClassVar[str] = "2506.02355"
-    formula: ClassVar[str] = "base of r (1 - .25 rank/G) on correct"
+    formula: ClassVar[str] = "base of r (1 - w rank/G) on correct, in mixed groups"
     needs_logps: ClassVar[bool] = True
     touches_incorrect: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         nonnegative("weight", self.weight)
         among("reduction", self.reduction, ("sum", "mean"))
+        among("one_kind", self.one_kind, ("keep", "drop"))
 
     @property
     def strength(self) -> Any:
@@ -124,6 +186,8 @@ class Unlikeliness(ChangedReward):
         rank = xp.astype(_ranks(batch, _answer_logps(batch, self.reduction)), reward.dtype)
         size = batch.groups.sum(xp.ones_like(reward))
         scored = batch.correct & batch.has_tokens
+        if self.one_kind == "drop":
+            scored = scored & batch.mixed
         factor = xp.where(scored, 1 - self.weight * rank / size, xp.ones_like(reward))
         return reward * factor
 
@@ -172,21 +236,27 @@ class UCPO(Rule):
 
 @dataclass(frozen=True)
 class MARA(ChangedReward):
-    """Correct answers: r + beta (log pi_ref(z) - log pi_ref(y)), then the base's advantage.
+    """R(z) + beta (log pi_ref(z) - log pi_ref(y)) for correct y, r for others, less the KL.
 
-    z is the group's likeliest correct answer under the reference (the anchor): under the optimum
-    of a KL-regularised objective all correct answers become equally likely.
+    z, the anchor, is the group's likeliest correct answer under the reference; a correct answer is
+    paid the anchor's reward.  The KL of the same strength, -beta log(pi/pi_ref) on every answer,
+    is part of the rule: with it the law that is aimed for, pi proportional to pi_ref e^{R'/beta}
+    and so uniform over correct answers with a common anchor, is a fixed point; without it nothing
+    holds the policy there, and it runs on to the reference's rarest correct answer.
+
+    The default base does not divide by the deviation, so that the term is linear in beta.
     """
 
     beta: Any = 0.1
-    base: Rule = GRPO()
+    base: Rule = DrGRPO()
 
     part: ClassVar[Part] = "both"
-    citation: ClassVar[str] = "2510.20817"
-    formula: ClassVar[str] = "base of r + beta (log pi_ref(z) - log pi_ref(y)) on correct"
+    citation: ClassVar[str] = "2510.20817, Alg. 1"
+    formula: ClassVar[str] = (
+        "base of r' - beta log(pi/pi_ref), r' = R(z) + beta log(pi_ref(z)/pi_ref(y)) on correct"
+    )
     needs_logps: ClassVar[bool] = True
     needs_reference: ClassVar[bool] = True
-    touches_incorrect: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         nonnegative("beta", self.beta)
@@ -196,14 +266,17 @@ class MARA(ChangedReward):
         return self.beta
 
     def reward(self, batch: GroupBatch) -> Array:
-        xp, reference = batch.xp, batch.sequence_ref_logps
+        xp, reference, reward = batch.xp, batch.sequence_ref_logps, batch.work_reward
         scored = batch.correct & batch.has_tokens
-        anchor = batch.groups.max(
-            xp.where(scored, reference, xp.full_like(reference, -float("inf")))
-        )
+
+        def largest(where: Array, x: Array) -> Array:
+            return batch.groups.max(xp.where(where, x, xp.full_like(x, -float("inf"))))
+
+        anchor = largest(scored, reference)
+        paid = xp.where(scored, largest(scored & (reference == anchor), reward), reward)
         bonus = xp.where(scored, anchor - reference, xp.zeros_like(reference))
-        reward = batch.work_reward
-        return reward + self.beta * xp.astype(bonus, reward.dtype)
+        log_ratio = batch.sequence_logps - reference
+        return paid + self.beta * xp.astype(bonus - log_ratio, reward.dtype)
 
 
 def _ranks(batch: GroupBatch, values: Array) -> Array:

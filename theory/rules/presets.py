@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
-from diffsmooth.theory.rules.base import Rule
+from diffsmooth.theory.rules.base import RewardOnly, Rule
 from diffsmooth.theory.rules.baselines import (
     FGRPO,
     GRPO,
     PKPO,
     RLOO,
     DrGRPO,
+    Focal,
     MaxRL,
     PassAtK,
     Reinforce,
     SignedReinforce,
 )
-from diffsmooth.theory.rules.likelihood import MARA, UCPO, EntropyBonus, KLReward, Unlikeliness
+from diffsmooth.theory.rules.likelihood import (
+    MARA,
+    UCPO,
+    EntropyBonus,
+    KLLoss,
+    KLReward,
+    Unlikeliness,
+)
+from diffsmooth.theory.rules.relative import Relative
 from diffsmooth.theory.rules.smoothing import Smoothed, SmoothingTerm
 
 #: Presets of the smoothing rule.  Strengths are the public defaults where there are any (.01 in the
@@ -58,10 +67,12 @@ REWARD_ONLY: dict[str, Callable[..., Rule]] = {
 LIKELIHOOD: dict[str, Callable[..., Rule]] = {
     "entropy-bonus": lambda **kw: EntropyBonus(**{"g": 0.01, **kw}),
     "entropy-penalty": lambda **kw: EntropyBonus(**{"g": -0.01, **kw}),
-    "kl": lambda **kw: KLReward(**{"beta": 0.001, **kw}),
+    "kl": lambda **kw: KLLoss(**{"beta": 0.001, **kw}),
+    "kl-reward": lambda **kw: KLReward(**{"beta": 0.001, **kw}),
     "unlikeliness": Unlikeliness,
     "ucpo": UCPO,
     "mara": MARA,
+    "relative": Relative,
 }
 
 NAMES: tuple[str, ...] = (*REWARD_ONLY, *LIKELIHOOD, *PRESETS)
@@ -74,27 +85,62 @@ _TERM_FIELDS = frozenset(
 def rule(name: str, **overrides: Any) -> Rule:
     """The rule of that name, with any of its parameters replaced.
 
-    Smoothing presets take ``base`` (a Rule or a name), ``entry`` and the fields of
-    :class:`SmoothingTerm`; the others take their own fields.
+    Smoothing presets take ``entry`` and the fields of :class:`SmoothingTerm`; the others take their
+    own fields.  Rules that are built over another one take ``base``, a Rule or a name, and pass on
+    to it what is not theirs: ``rule("f-grpo", base="dr-grpo")``, ``rule("eq6", ddof=1)``,
+    ``rule("two-part", base="f-grpo", gamma=0.5, eps=0)``.
 
     Raises ValueError on an unknown name (naming the nearest) or an unknown parameter.
     """
-    if isinstance(overrides.get("base"), str):
-        overrides["base"] = rule(overrides["base"])
-    try:
-        if name in PRESETS:
-            return _smoothed(PRESETS[name], overrides)
-        for table in (REWARD_ONLY, LIKELIHOOD):
-            if name in table:
-                return table[name](**overrides)
-    except TypeError as error:
-        raise ValueError(f"rule {name!r}: {error}") from error
+    if name in PRESETS:
+        return _changed(name, PRESETS[name], overrides)
+    for table in (REWARD_ONLY, LIKELIHOOD):
+        if name in table:
+            return _changed(name, table[name](), overrides)
     near = difflib.get_close_matches(name, NAMES)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"unknown rule {name!r}{hint} Known: {', '.join(NAMES)}")
 
 
-def _smoothed(preset: Smoothed, overrides: dict[str, Any]) -> Smoothed:
-    term = {k: v for k, v in overrides.items() if k in _TERM_FIELDS}
-    rest = {k: v for k, v in overrides.items() if k not in _TERM_FIELDS}
-    return replace(preset, term=replace(preset.term, **term), **rest)
+def _changed(
+    name: str, made: Rule, given: dict[str, Any], above: frozenset[str] = frozenset()
+) -> Rule:
+    """``made`` with the parameters given; those that are not its own go to its base.
+
+    ``above``: the parameters of the rules that are built over it, for the message.
+    """
+    own = _parameters(made)
+    mine = {k: v for k, v in given.items() if k in own}
+    passed = {k: v for k, v in given.items() if k not in own}
+    if "base" in own:
+        base = mine.pop("base", made.base)  # type: ignore[attr-defined]
+        base = rule(base) if isinstance(base, str) else base
+        if not isinstance(base, Rule):
+            raise ValueError(f"base: must be a rule or the name of one, got {base!r}")
+        made = _over(made, _changed(name, base, passed, above | own) if passed else base)
+    elif passed:
+        unknown = next(iter(passed))
+        known = sorted(above | own)
+        near = difflib.get_close_matches(unknown, known)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise ValueError(
+            f"rule {name!r}: unknown parameter {unknown!r}{hint} "
+            f"It takes {', '.join(known) or 'none'}"
+        )
+    if isinstance(made, Smoothed):
+        term = {k: mine.pop(k) for k in _TERM_FIELDS & mine.keys()}
+        made = replace(made, term=replace(made.term, **term))
+    return replace(made, **mine)
+
+
+def _parameters(made: Rule) -> frozenset[str]:
+    own = frozenset(f.name for f in fields(made))
+    return (own - {"term"}) | _TERM_FIELDS if isinstance(made, Smoothed) else own
+
+
+def _over(made: Any, base: Rule) -> Rule:
+    """``made`` over another base.  The focal weight stays a rule of rewards only where it can."""
+    if isinstance(made, FGRPO | Focal):
+        return FGRPO(made.gamma, base) if isinstance(base, RewardOnly) else Focal(made.gamma, base)
+    changed: Rule = replace(made, base=base)
+    return changed

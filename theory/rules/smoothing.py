@@ -95,8 +95,8 @@ class SmoothingTerm:
             mean = divide(xp, total, count)
             x = xp.where(correct, x - (mean if x.ndim == 1 else mean[:, None]), x)
         if self.one_kind == "drop":
-            mixed = self._mixed(batch)
-            weight = weight * xp.astype(mixed if x.ndim == 1 else mixed[:, None], x.dtype)
+            mixed = batch.mixed if x.ndim == 1 else batch.mixed[:, None]
+            weight = weight * xp.astype(mixed, x.dtype)
         return signed(xp, correct, x, self.g_correct, self.g_incorrect) * weight
 
     def _log_weight(self, batch: GroupBatch) -> tuple[Array, Array]:
@@ -115,14 +115,6 @@ class SmoothingTerm:
         if self.reduction == "mean":
             return batch.mean_logps, batch.has_tokens
         return divide(xp, batch.mean_logps, batch.token_counts), batch.has_tokens
-
-    @staticmethod
-    def _mixed(batch: GroupBatch) -> Array:
-        """(B,) bool: does the row's group hold both kinds of answers?"""
-        integer = batch.xp.astype(batch.correct, batch.xp.int64)
-        successes = batch.groups.sum(integer)
-        size = batch.groups.sum(batch.xp.ones_like(integer))
-        return (successes > 0) & (successes < size)
 
 
 @dataclass(frozen=True)

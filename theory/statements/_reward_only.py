@@ -199,6 +199,6 @@ def rules(K: int = 2, exact: bool = False) -> dict[str, RewardOnly]:
         "grpo-ddof": r.GRPO(eps=0, ddof=1),
         "grpo-eps": r.GRPO(eps=EPS_USED),
         "pass-at-k": r.PassAtK(K),
-        "f-grpo": r.FGRPO(gamma=1, eps=0),
-        "f-grpo-half": r.FGRPO(gamma=0.5, eps=0),
+        "f-grpo": r.FGRPO(gamma=1, base=r.GRPO(eps=0)),
+        "f-grpo-half": r.FGRPO(gamma=0.5, base=r.GRPO(eps=0)),
     }

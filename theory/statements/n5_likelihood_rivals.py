@@ -4,6 +4,9 @@ Proofs, for any number of trajectories or answers.
 
 1. Entropy bonus.  Its advantage -g log pi has the expected gradient -g pi_i (log pi_i + H), and
    dH/dtheta_i = -pi_i (log pi_i + H).  KL in the reward: -beta pi_i (log(pi_i/b_i) - KL) likewise.
+   KL in the loss by GRPO's estimator k3: the term beta (b/pi - 1) of a token has the expected
+   gradient beta (b_i - pi_i), which is that of -beta KL(b||pi): the value of k3 estimates
+   KL(pi||b), its gradient descends the other one.
    Lump the trajectories other than i and use that both sides are linear in their moments; checked
    here for n = 4.
 2. UCPO multiplies a positive advantage by (1-tau) + tau n x_i/sum x, x = 1/q: the factors of the n
@@ -11,7 +14,8 @@ Proofs, for any number of trajectories or answers.
    [1-tau, 1-tau+tau n].
 3. MARA's bonus log b(z) - log b(y) at its own beta cancels b in Gibbs' law: every correct
    trajectory gets b(z) e^{1/beta}.  So q is uniform at once, as under smoothing with g_p = beta
-   (B5).
+   (B5).  With the KL of that beta in the reward the law that it aims for is a fixed point: its
+   reward, anchor and KL together, is the same for all trajectories there.
 4. Unlikeliness.  rank_i = sum_j [l_j < l_i] + [l_j = l_i]/2 over the other answers: a pair of
    answers contributes 1 in all, so the ranks of a group add to G(G-1)/2 whatever the ties.
 """
@@ -36,16 +40,20 @@ Formula = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Claim:
-    """entropy(p, log_p, H, g), kl(p, log_p, log_b, KL, beta): entry i of the expected gradient.
+    """entropy(p, log_p, H, g), kl(p, log_p, log_b, KL, beta), kl_loss(p, b, beta): entry i of the
+    expected gradient.
 
     factor(x, total, n, tau): UCPO's factor of an answer with x = 1/q.  anchored(log_top, log_b):
-    MARA's bonus per unit of beta.  tie: what an equally likely answer adds to the rank.
+    MARA's bonus per unit of beta; penalised(log_p, log_b): its KL per unit of beta, on every
+    answer.  tie: what an equally likely answer adds to the rank.
     """
 
     entropy: Formula = lambda p, log_p, h, g: -g * p * (log_p + h)
     kl: Formula = lambda p, log_p, log_b, kl, beta: -beta * p * (log_p - log_b - kl)
+    kl_loss: Formula = lambda p, b, beta: beta * (b - p)
     factor: Formula = lambda x, total, n, tau: (1 - tau) + tau * n * x / total
     anchored: Formula = lambda log_top, log_b: log_top - log_b
+    penalised: Formula = lambda log_p, log_b: log_p - log_b
     tie: Fraction = Fraction(1, 2)
 
 
@@ -67,6 +75,10 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
     log_p = [t - log_z for t in theta]
     entropy = -sum(x * y for x, y in zip(p, log_p, strict=True))
     kl = sum(x * (y - z) for x, y, z in zip(p, log_p, log_b, strict=True))
+    # The part of KL(b||pi) that moves; b is any law, its last entry what is left of 1.
+    b = [*sp.symbols("b1:4", positive=True)]
+    b.append(1 - sum(b))
+    forward = -sum(x * y for x, y in zip(b, log_p, strict=True))
 
     def slope(f: Any) -> Any:
         return w[0] * sp.diff(f, w[0]) + sp.diff(f, theta[0]) + p[0] * sp.diff(f, log_z)
@@ -74,12 +86,13 @@ def check_symbolic(claim: Claim, budget: Budget) -> Outcome:
     steps = {
         "entropy": claim.entropy(p[0], log_p[0], entropy, g) - slope(g * entropy),
         "KL": claim.kl(p[0], log_p[0], log_b[0], kl, beta) - slope(-beta * kl),
+        "KL in the loss": claim.kl_loss(p[0], b[0], beta) - slope(-beta * forward),
         # log of b exp((1 + beta bonus)/beta), without the 1/beta of all correct trajectories.
         "MARA": log_b[0] + claim.anchored(log_top, log_b[0]) - log_top,
     }
     return symbolic.zero(
         {name: sp.cancel(e) for name, e in steps.items()},
-        [*w, *theta, *log_b, log_z, g, beta, log_top],
+        [*w, *theta, *log_b, *b[:3], log_z, g, beta, log_top],
         "expected gradients, anchored law",
     )
 
@@ -196,14 +209,16 @@ def _expected(claim: Claim, group: Group, name: str) -> list[float]:
         right = [i for i in rows if group.right[i] and scored[i]]
         s = group.strength
         paid = {i: reward[i] for i in rows}
-        if name == "kl":
+        if name == "kl-reward":
             paid = {i: reward[i] - s * (total[i] - reference[i]) for i in rows}
-        if name == "unlikeliness":
+        if name == "unlikeliness" and 0 < sum(group.right[i] for i in rows) < len(rows):
             ranks = dict(zip(rows, _ranks([mean[i] for i in rows], claim.tie), strict=True))
             paid |= {i: reward[i] * (1 - s * float(ranks[i]) / len(rows)) for i in right}
         if name == "mara" and right:
             anchor = max(reference[i] for i in right)
             paid |= {i: reward[i] + s * claim.anchored(anchor, reference[i]) for i in right}
+        if name == "mara":
+            paid = {i: paid[i] - s * claim.penalised(total[i], reference[i]) for i in rows}
         baseline = sum(paid.values()) / len(rows)
         for i in rows:
             out[i] = paid[i] - baseline
@@ -234,10 +249,10 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         if name.startswith("entropy"):
             reduction: Any = name.removeprefix("entropy ")
             return rules.rule("entropy-bonus", g=s, reduction=reduction, base=base)
-        parameter = {"kl": "beta", "mara": "beta", "ucpo": "tau", "unlikeliness": "weight"}[name]
+        parameter = {"ucpo": "tau", "unlikeliness": "weight"}.get(name, "beta")
         return rules.rule(name, base=base, **{parameter: s})
 
-    names = ("entropy sum", "entropy mean", "kl", "mara", "ucpo", "unlikeliness")
+    names = ("entropy sum", "entropy mean", "kl-reward", "mara", "ucpo", "unlikeliness")
 
     @st.composite
     def groups(draw: Any, least: int = 1) -> Group:
@@ -268,16 +283,19 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         zero = replace(batch, reward=np.zeros_like(batch.reward))
         plain = rules.Reinforce()
         bonus = rules.rule("entropy-bonus", g=g, base=plain)(zero)
-        penalty = rules.rule("kl", beta=g, base=plain)(zero)
+        penalty = rules.rule("kl-reward", beta=g, base=plain)(zero)
+        loss = rules.rule("kl", beta=g, base=plain)(zero)
         entropy, kl = -np.sum(pi * log_pi), np.sum(pi * (log_pi - log_b))
         worst = largest(
             np.max(np.abs(policy.gradient(bonus) - claim.entropy(pi, log_pi, entropy, g))),
             np.max(np.abs(policy.gradient(penalty) - claim.kl(pi, log_pi, log_b, kl, g))),
+            np.max(np.abs(policy.gradient(loss) - claim.kl_loss(pi, np.exp(log_b), g))),
         )
         return 512 * EPS * (1 + g) * 10 - float(worst), 0.0
 
     def fixed_point(instance: Any) -> tuple[float, float]:
-        """One exact Gibbs step with MARA's own beta ends with a uniform q and f = b_F."""
+        """One exact Gibbs step with MARA's own beta ends with a uniform q and f = b_F, and there
+        every answer is paid the same."""
         from diffsmooth.theory.optima import gibbs
         from diffsmooth.theory.policy import Policy
 
@@ -285,8 +303,10 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         beta = g + 0.125
         start = Policy(np.log(policy.probs), policy.correct)
         batch = replace(policy.batch(), ref_logps=np.log(policy.probs)[policy.rows])
-        reward = policy.advantages(rules.rule("mara", beta=beta, base=rules.Reinforce())(batch))
-        end = gibbs(start, reward, beta)
+        mara = rules.rule("mara", beta=beta, base=rules.Reinforce())
+        # The policy is the reference here: its KL is 0.
+        end = gibbs(start, policy.advantages(mara(batch)), beta)
+        there = mara(replace(batch, logps=end.log_probs[policy.rows]))
         q, f = end.log_q[end.correct], end.log_f[~end.correct]
         top = np.max(np.log(policy.probs)[policy.correct])
         logit = np.log(q.size) + top + 1 / beta - start.log_1mC
@@ -294,6 +314,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
             np.max(np.abs(q + np.log(q.size))),
             np.max(np.abs(f - start.log_f[~end.correct])),
             abs(float(end.logit_C) - float(logit)),
+            np.ptp(there),
         )
         return 512 * EPS * (1 + 1 / beta) * 10 - float(worst), 0.0
 
@@ -333,12 +354,14 @@ STATEMENT = Statement(
     source="new",
     reference="Williams & Peng 1991; arXiv 2203.02155, 2506.02355, 2605.00365, 2510.20817",
     assumptions=(
-        "entropy bonus, KL in the reward: on-policy, log-probs held constant",
-        "MARA: its bonus has the coefficient beta of the KL term of the objective",
+        "entropy bonus, KL in the reward and in the loss: on-policy, log-probs held constant",
+        "MARA: its bonus has the coefficient beta of its KL",
     ),
     latex=(
         r"\mathrm{E}[-g\log\pi\,\nabla\log\pi] = g\,\nabla H,\qquad"
         r" \mathrm{E}[-\beta\log(\pi/b)\,\nabla\log\pi] = -\beta\,\nabla\mathrm{KL}(\pi\|b)"
+        "\n\n"
+        r"\mathrm{E}[\beta(b/\pi - 1)\,\nabla\log\pi] = -\beta\,\nabla\mathrm{KL}(b\|\pi)"
         "\n\n"
         r"\sum_{i=1}^{n}\left(1-\tau+\tau n\frac{1/q_i}{\sum_j 1/q_j}\right) = n,\qquad"
         r" b_y\, e^{(1+\beta\log(b_z/b_y))/\beta} = b_z\, e^{1/\beta},\qquad"
@@ -372,6 +395,16 @@ STATEMENT = Statement(
                 CLAIM, factor=lambda x, total, n, tau: (1 - tau) + tau * n * (total - x) / total
             ),
             by=("smt", "exact", "random"),
+        ),
+        Mutant(
+            "the KL in the loss descends KL(pi||b)",
+            replace(CLAIM, kl_loss=lambda p, b, beta: beta * p * (b - p)),
+            by=("symbolic", "random"),
+        ),
+        Mutant(
+            "MARA without its KL",
+            replace(CLAIM, penalised=lambda log_p, log_b: 0 * log_p),
+            by=("random",),
         ),
         Mutant(
             "MARA without its anchor",

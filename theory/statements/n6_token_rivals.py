@@ -7,7 +7,8 @@ r"""N6. What the rivals that act on single tokens measure and keep.
 2. PPO's clipped surrogate min(rho A, clip(rho) A): where ``ClipBounds.passes`` it is rho A, where
    it does not it is the constant clip(rho) A, strictly below rho A.
 3. SimKO's weights on a forking position of a correct answer add to 1; the token taken has at least
-   1 - alpha of it.
+   1 - alpha of it.  It changes forking positions only, of incorrect answers too.
+4. Clip-Cov and KL-Cov take max(1, floor(fraction n)) of n tokens, and none at fraction 0.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 from typing import Any
 
 from diffsmooth.theory.statements._steps import together
@@ -31,6 +32,8 @@ class Claim:
 
     kept(rho, A, low, high, either, both): does the surrogate keep its gradient, as a Boolean made
     with the given "or" and "and".  spread(alpha, top): what each of the top tokens gets.
+    count(fraction, n): how many of n tokens are taken.  changes(positive, forking): where SimKO
+    changes a weight.
     """
 
     rate: Formula = lambda covariance: -covariance
@@ -39,6 +42,8 @@ class Claim:
         either(rho <= 1 + high, a <= 0), either(rho >= 1 - low, a >= 0)
     )
     spread: Formula = lambda alpha, top: alpha / top
+    count: Formula = lambda fraction, n: max(1, floor(fraction * n)) if fraction else 0
+    changes: Formula = lambda positive, forking: forking
 
 
 CLAIM = Claim()
@@ -150,7 +155,7 @@ def _tokens() -> Any:
             some(st.integers(1, _WIDTH), rows),
             some(st.integers(0, 200), cells),
             tuple(draw(st.permutations(range(cells)))),
-            draw(st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0])),
+            draw(st.sampled_from([0.0, 0.01, 0.07, 0.1, 0.25, 0.29, 0.5, 1.0])),
             draw(st.booleans()),
         )
 
@@ -179,7 +184,7 @@ def _covariance_margin(claim: Claim) -> Callable[[Tokens], float]:
         )
         # Advantages up to 2, log-probs up to 25, means over 20 tokens.
         slack = 512 * EPS * 100
-        count = min(len(cells), ceil(tokens.fraction * len(cells)))
+        count = claim.count(Fraction(str(tokens.fraction)), len(cells))
         # Thresholds off every multiple of 1/8 that a covariance takes; low < high.
         low, high = 0.0123, 5.0123
         dropped = rules.clip_cov_drop(
@@ -249,12 +254,14 @@ def _simko_margin(claim: Claim) -> Callable[[Any], float]:
         )[0]  # fmt: skip
         expected = np.zeros(len(ranks))
         expected[taken] = 1.0
-        if positive and forking:
+        if not claim.changes(positive, forking):
+            pass
+        elif positive:
             expected[taken] = 1 - alpha
             for token, rank in enumerate(ranks):
                 if rank < top:
                     expected[token] += claim.spread(alpha, top)
-        elif not positive and ranks[taken] == 0:
+        elif ranks[taken] == 0:
             expected[taken] = 1.5
         return 32 * EPS - float(np.max(np.abs(found - expected)))
 
@@ -337,6 +344,16 @@ STATEMENT = Statement(
             "every top token gets all of alpha",
             replace(CLAIM, spread=lambda alpha, top: alpha),
             by=("exact", "random"),
+        ),
+        Mutant(
+            "the number of tokens is rounded up",
+            replace(CLAIM, count=lambda fraction, n: ceil(fraction * n)),
+            by=("random",),
+        ),
+        Mutant(
+            "wrong answers are penalised everywhere",
+            replace(CLAIM, changes=lambda positive, forking: forking or not positive),
+            by=("random",),
         ),
     ),
     limits=(

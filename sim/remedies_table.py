@@ -1,0 +1,43 @@
+"""All rules and remedies in one table: what ``diffsmooth.rules()`` shows."""
+
+from __future__ import annotations
+
+from diffsmooth.records import Table
+from diffsmooth.sim.heuristics import HEURISTICS
+from diffsmooth.theory.rules import NAMES, rule
+
+COLUMNS = ("name", "formula", "lever", "reads", "parameter", "strengths", "citation", "is")
+
+
+def table() -> Table:
+    """A row a name: formula, lever, what it reads, what it is tuned over, where it is from.
+
+    ``is``: "rule" (from a group to advantages, in Python and in a training file), "remedy" (in the
+    simulator and the map: a rule with how it enters the update), or both.
+    """
+    rows = []
+    for name in dict.fromkeys((*HEURISTICS, *NAMES)):
+        remedy = HEURISTICS.get(name)
+        made = rule(name) if name in NAMES else None
+        source = remedy if remedy is not None else made
+        assert source is not None
+        reads = ["rewards"]
+        reads += ["log-probs"] if source.needs_logps else []
+        reads += ["reference log-probs"] if source.needs_reference else []
+        reads += ["classes"] if source.needs_classes else []
+        reads += ["tokens"] if source.token_level else []
+        memory = remedy is not None and any(u.replay for u in remedy.updates())
+        reads += ["answers seen before"] if memory else []
+        rows.append(
+            {
+                "name": name,
+                "formula": source.formula,
+                "lever": f"{source.part}, memory" if memory else source.part,
+                "reads": reads,
+                "parameter": "" if remedy is None else remedy.parameter,
+                "strengths": [] if remedy is None else [float(s) for s in remedy.strengths],
+                "citation": source.citation,
+                "is": [k for k, v in (("rule", made), ("remedy", remedy)) if v is not None],
+            }
+        )
+    return Table.of(rows, COLUMNS)
