@@ -1,7 +1,7 @@
 """Every heuristic by name, each with the five strengths it is tuned over, at three learning rates.
 
-Rules without a strength of their own are tuned by their learning rate alone, over a grid of fifteen:
-everyone, GRPO among them, gets fifteen runs.
+Rules without a strength of their own are tuned by their learning rate alone, over a grid of
+fifteen: everyone, GRPO among them, gets fifteen runs.
 Grids were laid by a pilot on 23 cells of all regimes with wider ones, so that the best strength
 seldom lies at an end, unless it is the rule's own (tau <= 1, k >= 2) or the one that does nothing.
 """

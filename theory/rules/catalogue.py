@@ -52,7 +52,8 @@ gradient is that of -beta KL(pi_ref, pi), although its value estimates KL(pi, pi
 | in the reward | `kl-reward` | r - beta log(pi/pi_ref) before the base sees it. Over GRPO the \
 deviation divides the KL too: in groups of one kind it *is* the reward, and its strength plays no \
 part. Over a base that does not divide (`base="dr-grpo"`) it is linear in beta. |
-| with an anchor | `mara` | the reward form with the anchor's bonus of the same beta, over Dr. GRPO. |
+| with an anchor | `mara` | the reward form with the anchor's bonus of the same beta, over \
+Dr. GRPO. |
 
 In the trainer the plain way to KL in the loss is `optimisation.beta`: TRL computes it afresh at
 every update, while the rule `kl` is an advantage, from the policy that sampled, weighed and clipped
