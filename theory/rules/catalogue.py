@@ -155,7 +155,7 @@ _TOKENS: dict[str, _Inside] = {
         "ratio clipped to [1 - low, 1 + high]",
         "rewards, log-probs",
         f"low = {tokens.CLIP_HIGHER.low}, high = {tokens.CLIP_HIGHER.high}",
-        "2503.14476",
+        "2503.14476, Sec. 3.1",
         Compared("TRL, verl"),
     ),
     "clip-cov": _Inside(
@@ -163,7 +163,7 @@ _TOKENS: dict[str, _Inside] = {
         "low < (A - mean A)(l - mean l) < high",
         "rewards, log-probs",
         _defaults(tokens.clip_cov_drop),
-        "2505.22617",
+        "2505.22617, Eq. 10",
         Compared(
             _COV + "`compute_policy_loss_clip_cov`",
             "chosen once a generation, from the policy that sampled; there at every update from "
@@ -175,7 +175,7 @@ _TOKENS: dict[str, _Inside] = {
         "largest (A - mean A)(l - mean l)",
         "rewards, log-probs",
         _defaults(tokens.kl_cov_select) + ", beta = 1",
-        "2505.22617",
+        "2505.22617, Eq. 10",
         Compared(
             _COV + "`compute_policy_loss_kl_cov`",
             "chosen once a generation; there at every update. No clipping beside it there and in "
