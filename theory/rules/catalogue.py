@@ -52,7 +52,8 @@ gradient is that of -beta KL(pi_ref, pi), although its value estimates KL(pi, pi
 | in the reward | `kl-reward` | r - beta log(pi/pi_ref) before the base sees it. Over GRPO the \
 deviation divides the KL too: in groups of one kind it *is* the reward, and its strength plays no \
 part. Over a base that does not divide (`base="dr-grpo"`) it is linear in beta. |
-| with an anchor | `mara` | the reward form with the anchor's bonus of the same beta, over Dr. GRPO. |
+| with an anchor | `mara` | the reward form with the anchor's bonus of the same beta, over \
+Dr. GRPO. |
 
 In the trainer the plain way to KL in the loss is `optimisation.beta`: TRL computes it afresh at
 every update, while the rule `kl` is an advantage, from the policy that sampled, weighed and clipped
@@ -154,7 +155,7 @@ _TOKENS: dict[str, _Inside] = {
         "ratio clipped to [1 - low, 1 + high]",
         "rewards, log-probs",
         f"low = {tokens.CLIP_HIGHER.low}, high = {tokens.CLIP_HIGHER.high}",
-        "2503.14476",
+        "2503.14476, Sec. 3.1",
         Compared("TRL, verl"),
     ),
     "clip-cov": _Inside(
@@ -162,7 +163,7 @@ _TOKENS: dict[str, _Inside] = {
         "low < (A - mean A)(l - mean l) < high",
         "rewards, log-probs",
         _defaults(tokens.clip_cov_drop),
-        "2505.22617",
+        "2505.22617, Eq. 10",
         Compared(
             _COV + "`compute_policy_loss_clip_cov`",
             "chosen once a generation, from the policy that sampled; there at every update from "
@@ -174,7 +175,7 @@ _TOKENS: dict[str, _Inside] = {
         "largest (A - mean A)(l - mean l)",
         "rewards, log-probs",
         _defaults(tokens.kl_cov_select) + ", beta = 1",
-        "2505.22617",
+        "2505.22617, Eq. 10",
         Compared(
             _COV + "`compute_policy_loss_kl_cov`",
             "chosen once a generation; there at every update. No clipping beside it there and in "
