@@ -23,7 +23,7 @@ from diffsmooth.theory.rules.smoothing import Smoothed
 _HEAD = """# Rules
 
 Every rule by its name: `rule(name, **strengths)` of `diffsmooth.theory.rules`,
-`rule: {name: ...}` in a configuration, `--heuristics` of the simulator (which has the rules of the
+`rule: {name: ...}` in a configuration, `--remedies` of the simulator (which has the rules of the
 last table too). This page is the output of `python -m diffsmooth.theory.rules.catalogue`.
 
 r reward, c = 1 on correct answers, w = 1 on incorrect ones, m and s the mean and deviation of the
@@ -86,16 +86,16 @@ class Compared:
 _COMPARED: dict[str, Compared] = {
     "vanilla": Compared("the formula"),
     "grpo": Compared("TRL, verl", "they divide by the sample deviation: `ddof=1` (eps 1e-4, 1e-6)"),
-    "dr-grpo": Compared("the authors' code"),
+    "dr-grpo": Compared("the paper's formula; TRL's `scale_rewards=False`"),
     "rloo": Compared("the authors' formula; TRL"),
-    "psr": Compared("the authors' code (RLVR-Decomposed)"),
-    "nsr": Compared("the authors' code (RLVR-Decomposed)"),
-    "w-reinforce": Compared("the authors' code (RLVR-Decomposed)"),
-    "pass-at-k": Compared("the authors' code, analytical form"),
+    "psr": Compared("the paper's formula; the code was not read"),
+    "nsr": Compared("the paper's formula; the code was not read"),
+    "w-reinforce": Compared("the paper's formula; the code was not read"),
+    "pass-at-k": Compared("the paper's analytical form; the code was not read"),
     "pkpo": Compared(
-        "the authors' code (listing of the paper)", "scaled by k: unbiased for pass@k"
+        "the paper's listing; the code was not read", "scaled by k: unbiased for pass@k"
     ),
-    "maxrl": Compared("the authors' code"),
+    "maxrl": Compared("the paper's formula; the code was not read"),
     "f-grpo": Compared(
         "the authors' formula",
         "over GRPO, DAPO and CISPO: one advantage, three losses (the engine's); any base here",
@@ -113,7 +113,8 @@ _COMPARED: dict[str, Compared] = {
         "the authors' trainer, `_compute_advantages`, with its `advantage_threshold`",
         "`ddof=1` there; ties take their mean rank here, an arbitrary order there",
     ),
-    "ucpo": Compared("the authors' formula"),
+    "ucpo": Compared("the paper's formula; the code was not read"),
+    "relative": Compared("ours", "-"),
     "mara": Compared(
         "the paper's algorithm",
         "the KL is part of the rule; the threshold of a high reward is correctness",
