@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from diffsmooth.llm.tasks._rows import LeftOut
 from diffsmooth.llm.tasks.base import Task
 from diffsmooth.llm.tasks.countdown import CountDown, Puzzle, Style
-from diffsmooth.llm.tasks.countdown_data import PUBLIC, Generator, Split, load_puzzles
+from diffsmooth.llm.tasks.countdown_data import (
+    PUBLIC,
+    Generator,
+    Split,
+    load_puzzles,
+    local_puzzles,
+)
 from diffsmooth.llm.tasks.normal_form import Form
 
 
@@ -42,11 +49,14 @@ def load_task(
         return OwnTask.load(task, data)
     if task == "countdown":
         puzzles: list[Puzzle]
+        repeats: list[LeftOut] = []
         if data is None:
             puzzles = (generator or Generator()).distinct(split, limit or 64, seed)
+        elif data in ("public", PUBLIC):
+            puzzles = load_puzzles(PUBLIC, split, limit)
         else:
-            puzzles = load_puzzles(PUBLIC if data == "public" else data, split, limit)
-        return CountDown(puzzles, style=style, form=form)
+            puzzles, repeats = local_puzzles(data)
+        return CountDown(puzzles[:limit], style=style, form=form, left_out=repeats)
     from diffsmooth.llm.tasks.math_data import SOURCES
     from diffsmooth.llm.tasks.mathematics import Mathematics
 
