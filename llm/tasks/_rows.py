@@ -159,7 +159,7 @@ def _json(text: str, at: int, place: Callable[[int], str]) -> tuple[Any, int]:
     try:
         value, end = _DECODER.raw_decode(text, at)
     except json.JSONDecodeError as error:
-        near = text[error.pos : error.pos + 20].split("\n")[0]
+        near = text[error.pos : error.pos + 20].partition("\n")[0]
         what = f"at {near!r}" if near else "at the end of the line"
         raise ValueError(f"{place(error.pos)}: broken JSON: {error.msg} {what}") from None
     except RecursionError:
@@ -215,7 +215,7 @@ def _json_list(path: Path) -> Iterator[Row]:
 
     at = _skip(text, 0)
     if text[at : at + 1] != "[":
-        held = "nothing" if at == len(text) else repr(text[at : at + 20].split("\n")[0])
+        held = "nothing" if at == len(text) else repr(text[at : at + 20].partition("\n")[0])
         raise ValueError(
             f"{place(at)}: the file holds no list of rows but begins with {held}; allowed: one "
             "list of objects (a file with one object a line is named .jsonl)"
@@ -225,7 +225,7 @@ def _json_list(path: Path) -> Iterator[Row]:
     while text[at : at + 1] != "]":
         if number:
             if text[at : at + 1] != ",":
-                held = repr(text[at : at + 20].split("\n")[0]) if at < len(text) else "the end"
+                held = repr(text[at : at + 20].partition("\n")[0]) if at < len(text) else "the end"
                 raise ValueError(f"{place(at)}: broken JSON: ',' or ']' expected, not {held}")
             at = _skip(text, at + 1)
         number += 1
@@ -264,9 +264,7 @@ def _csv(path: Path) -> Iterator[Row]:
                 f"{place}: {len(cells)} cells, but the header names {len(header)} columns "
                 f"({', '.join(header)}); a cell that holds a comma stands in double quotes"
             )
-        yield Row(
-            place, {name: cell or None for name, cell in zip(header, cells, strict=True)}
-        )
+        yield Row(place, {name: cell or None for name, cell in zip(header, cells, strict=True)})
 
 
 def _with_values(columns: Mapping[str, Any], wanted: frozenset[str]) -> dict[str, Any]:

@@ -256,4 +256,3 @@ def load_math(name: str, data: str | Path | None = None) -> MathRows:
             named(left_out),
         )
     return MathRows(tuple(pairs), tuple(left_out))
-
