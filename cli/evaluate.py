@@ -6,6 +6,7 @@ Exit code 0 when the result is written, 2 on bad input or where the model cannot
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from diffsmooth.llm.evaluation import Evaluation
+from diffsmooth.llm.tasks._rows import MAX_NAMED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +40,7 @@ def run(config: Evaluate) -> int:
     from rich.console import Console
 
     from diffsmooth.llm._sample_server import ServerError
+    from diffsmooth.llm.tasks.own import JudgeError
 
     console = Console(highlight=False)
     console.width = max(console.width, 100)  # a narrower table would lose names and digits
@@ -46,11 +49,16 @@ def run(config: Evaluate) -> int:
             _compare(config, config.compare, console)
         else:
             _evaluate(config.evaluation, console)
-    except (OSError, ServerError) as error:  # transformers says OSError for an unknown model
-        line = " ".join(str(error).split())
-        print(f"diffsmooth evaluate: {_where(config.evaluation)}{line}", file=sys.stderr)
-        return 2
+    except (ServerError, JudgeError) as error:
+        return _fail(str(error))
+    except OSError as error:  # transformers says OSError for an unknown model
+        return _fail(_where(config.evaluation) + str(error))
     return 0
+
+
+def _fail(message: str) -> int:
+    print(f"diffsmooth evaluate: {' '.join(message.split())}", file=sys.stderr)
+    return 2
 
 
 def _where(config: Evaluation) -> str:
@@ -116,9 +124,20 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
+def _print_left_out(rows: Sequence[str], console: Console) -> None:
+    if not rows:
+        return
+    console.print(f"left out, as no problems: {len(rows)} rows of the data")
+    shown = [f"  {row}" for row in rows[:MAX_NAMED]]
+    if len(rows) > MAX_NAMED:
+        shown.append(f"  and {len(rows) - MAX_NAMED} more, all in summary.json")
+    console.print("\n".join(shown), markup=False, soft_wrap=True)
+
+
 def _print_summary(summary: dict[str, Any], console: Console) -> None:
     level = f"{summary['confidence']:.0%}"
     console.print(f"{summary['problems']} problems, {summary['samples']} samples each")
+    _print_left_out(summary.get("left_out", []), console)
     table = _table("k", "pass@k", level, "distinct correct in k", level)
     for row in summary["curve"]:
         table.add_row(
@@ -137,12 +156,26 @@ def _print_summary(summary: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def _print_settings(settings: dict[str, dict[str, Any]], console: Console) -> None:
+    """Each setting in which the runs differ, with both values: not the model's doing."""
+    if not settings:
+        return
+    console.print("the runs differ in more than the model, so the differences below are of all:")
+    from rich.text import Text
+
+    table = _table("setting", "baseline", "new")
+    for name, values in settings.items():
+        table.add_row(*map(Text, (name, repr(values["baseline"]), repr(values["new"]))))
+    console.print(table)
+
+
 def _print_comparison(result: dict[str, Any], console: Console) -> None:
     level = f"{result['confidence']:.0%}"
     console.print(
         f"baseline {result['baseline']['model']} against new {result['new']['model']}, "
         f"{result['problems']} problems"
     )
+    _print_settings(result["settings"], console)
     table = _table("", "baseline", "new", "difference", level, "P(new above)")
     rows = [(f"pass@{r['k']}", r) for r in result["pass"]]
     rows += [(f"distinct in {r['k']}", r) for r in result["distinct"]]

@@ -66,7 +66,7 @@ def _ordered(choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
     numbers = [choice.get("index") for choice in choices]
     for number in numbers:
         if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
-            raise ReplyError(f"a choice has the index {_shown(number)}, no whole number")
+            raise ReplyError(f"an index is no whole number: {_shown({'choices': choices})}")
     if None in numbers:
         return choices
     return sorted(choices, key=lambda choice: int(choice["index"]))
@@ -75,7 +75,7 @@ def _ordered(choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _completion(choice: dict[str, Any], stop: Sequence[str]) -> Completion:
     reason = choice.get("finish_reason")
     if not isinstance(reason, str | None):
-        raise ReplyError(f"a choice has the finish_reason {_shown(reason)}, no text")
+        raise ReplyError(f"the finish_reason of a choice is no text: {_shown(choice)}")
     if reason in ("error", "abort"):
         raise ReplyError(f"the server broke a choice off: {_shown(choice)}")
     text = _text(choice, FINISH.get(reason, "unknown"))

@@ -1,8 +1,9 @@
 """Evaluate a model on a task: draw, verify, keep every sample, measure.
 
 The folder of a result is named by a hash of everything that can change a sample (model files,
-problems, sampling, seed); a folder that is complete is not computed again, one that is not is
-taken up at the first missing shard.
+problems, sampling, seed) or its grade; a folder that is complete is not computed again, one that
+is not is taken up at the first missing shard.  Samples are kept before they are judged: a judge
+that raises loses none, and the mended judge is given the same.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffsmooth.llm.evaluation import Evaluation, identity
+from diffsmooth.llm.evaluation import Evaluation, identity, sampled
 from diffsmooth.llm.samplers import Sampler, Sampling, check_model
-from diffsmooth.llm.tasks.base import Problem, Task
+from diffsmooth.llm.tasks.base import Problem, Task, left_out
 from diffsmooth.records import config_hash, done, read_json, sidecar, write_json
 
 if TYPE_CHECKING:
@@ -108,23 +109,55 @@ def evaluate(
     # The shard size of a folder is the one it was begun with, so that a resumed run fits.
     begun = folder / "begun.json"
     size: int = read_json(begun)["shard"] if done(begun) else config.shard
+    other = None if done(begun) or config.again else _same_samples(config.out, known)
+    if other is not None:
+        size = read_json(other / "begun.json")["shard"]
     store = SampleStore(folder, chosen, size)
-    if store.missing():
-        drawer = sampler or make_sampler(config)
-        # Only now: a model that cannot be loaded leaves no folder beside the results.
+
+    def begin() -> None:
+        # Not before there is something to keep: bad input leaves no folder beside the results.
         if not done(begun):
             write_json(begun, sidecar(known, config.sampling.seed, shard=size))
-        _draw(store, task, config.sampling, drawer, progress)
-    for shard in range(len(store.shards)):
-        store.measure(shard, task)
-    _finish(config, known, store, folder)
+
+    if other is not None:
+        begin()
+        store.adopt(SampleStore(other, chosen, size))
+    for shard in sorted(set(range(len(store.shards))) - set(store.missing())):
+        store.judge(shard, task)  # drawn before, and stopped by its judge or by a kill
+    if store.missing():
+        drawer = sampler or make_sampler(config)
+        _draw(store, task, config.sampling, drawer, progress, begin=begin)
+    _finish(config, known, store, task)
     return folder
 
 
+def _same_samples(out: Path, known: dict[str, Any]) -> Path | None:
+    """A folder beside ours whose samples would be ours, though it judged them otherwise.
+
+    Where a judge raised and was mended, or tells answers apart by another form, what was drawn
+    is judged again and not drawn again.
+    """
+    wanted = sampled(known)
+    for begun in sorted(out.glob("*/begun.json")):
+        try:
+            other = read_json(begun)["config"]
+        except (OSError, ValueError, KeyError):
+            continue  # not ours to read
+        if sampled(other) == wanted and other != known:
+            return begun.parent
+    return None
+
+
 def _draw(
-    store: SampleStore, task: Task, sampling: Sampling, drawer: Sampler, progress: Progress | None
+    store: SampleStore,
+    task: Task,
+    sampling: Sampling,
+    drawer: Sampler,
+    progress: Progress | None,
+    *,
+    begin: Callable[[], None],
 ) -> None:
-    """Draw the missing shards; one is verified and written while the next is drawn."""
+    """Draw the missing shards and keep them; one is judged while the next is drawn."""
     missing = store.missing()
     total = sum(map(len, store.shards))
     finished = total - sum(len(store.shards[i]) for i in missing)
@@ -134,9 +167,11 @@ def _draw(
         pending: Future[None] | None = None
         for shard in missing:
             completions = drawer.sample(store.shards[shard], sampling)
+            begin()
+            store.keep(shard, completions)  # before the shard before may raise
             if pending is not None:
                 pending.result()
-            pending = writer.submit(store.add, shard, completions, task)
+            pending = writer.submit(store.judge, shard, task)
             finished += len(store.shards[shard])
             if progress is not None:
                 progress(finished, total)
@@ -144,10 +179,11 @@ def _draw(
             pending.result()
 
 
-def _finish(config: Evaluation, known: dict[str, Any], store: SampleStore, folder: Path) -> None:
+def _finish(config: Evaluation, known: dict[str, Any], store: SampleStore, task: Task) -> None:
     from diffsmooth.llm.summary import curve_table, summarise
     from diffsmooth.records import write_table
 
+    folder = store.folder
     table = store.problems()
     write_table(folder / "problems.parquet", table)
     rows = table.to_pylist()
@@ -159,4 +195,5 @@ def _finish(config: Evaluation, known: dict[str, Any], store: SampleStore, folde
     curve = curve_table(rows, **settings)
     write_table(folder / "curve.parquet", curve)
     summary = summarise(rows, curve, **settings)
+    summary["left_out"] = [str(row) for row in left_out(task)]
     write_json(folder / "summary.json", sidecar(known, config.sampling.seed, summary=summary))

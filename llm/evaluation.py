@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,7 @@ class Evaluation:
     """countdown, math500, math, aime24, aime25, amc23, olympiadbench, gsm8k, file, or own.py:f."""
 
     data: str | None = None
-    """Local data file (.jsonl, .json, .parquet); "public" is CountDown's public data set."""
+    """Local data file (.jsonl, .json, .csv, .parquet); "public" is CountDown's public data set."""
 
     limit: int | None = None
     """Only the first problems; for generated CountDown the number drawn (64)."""
@@ -125,6 +125,15 @@ def identity(config: Evaluation, problems: Sequence[Problem[Any]]) -> dict[str, 
         if path and Path(path).exists()
     }
     return dict(values)
+
+
+def sampled(known: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an :func:`identity` can change a sample: all but who judges it, and how."""
+    files = known["files"]
+    return {
+        **{name: value for name, value in known.items() if name not in ("task", "form")},
+        "files": {name: value for name, value in files.items() if name != "judge"},
+    }
 
 
 def fingerprint(path: Path) -> str:

@@ -54,7 +54,7 @@ class Sampling:
     """Texts that end an answer; they stay in it."""
 
     system: str | None = None
-    """System message put before chat prompts."""
+    """System message put before chat prompts; an error where the model's template has none."""
 
     seed: int = 0
     """Seed of the samples, of the bootstrap too."""
@@ -120,12 +120,44 @@ def prompt_text(tokenizer: Any, problem: Problem[Any], sampling: Sampling) -> tu
     """The text a model is given, and whether the tokenizer still adds its special tokens.
 
     Chat prompts go through the chat template where the tokenizer has one (templates write their
-    own special tokens); raw prompts, and models without a template, get the plain text.
+    own special tokens); raw prompts, and models without a template, get the plain text.  Raises
+    ``ValueError`` where the template refuses the prompt, or refuses or drops the system message.
     """
     if problem.raw or not getattr(tokenizer, "chat_template", None):
         system = f"{sampling.system}\n\n" if sampling.system and not problem.raw else ""
         return system + problem.prompt, True
-    text = tokenizer.apply_chat_template(
-        sampling.messages(problem), tokenize=False, add_generation_prompt=True
-    )
-    return str(text), False
+    text = _templated(tokenizer, problem, sampling)
+    # Some templates pass over a system message without a word.
+    if sampling.system is not None and sampling.system.strip() not in text:
+        raise ValueError(_NO_SYSTEM)
+    return text, False
+
+
+_NO_SYSTEM = (
+    "--system: the chat template of this model has no place for a system message; leave --system "
+    "out, or write the text into the prompts"
+)
+
+
+def _templated(tokenizer: Any, problem: Problem[Any], sampling: Sampling) -> str:
+    from jinja2 import TemplateError  # comes with every chat template
+
+    def rendered(messages: list[Message]) -> str:
+        return str(
+            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        )
+
+    try:
+        return rendered(sampling.messages(problem))
+    except TemplateError as error:
+        said = " ".join(str(error).split())
+        if sampling.system is not None:
+            try:
+                rendered(problem.messages())
+            except TemplateError:
+                pass  # it is not the system message
+            else:
+                raise ValueError(f"{_NO_SYSTEM} (it says: {said})") from error
+        raise ValueError(
+            f"the chat template of this model refuses the prompt of problem {problem.id!r}: {said}"
+        ) from error
