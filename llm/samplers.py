@@ -108,6 +108,28 @@ def check_model(name: str, what: str = "model") -> None:
         raise ValueError(f"{what} is {name!r}: no such folder, and not a hub name (OWNER/NAME)")
 
 
+def ask_hub(name: str) -> None:
+    """Raise ``OSError`` where ``name`` is no folder and the hub, or its cache, has no such model.
+
+    One question before anything is loaded: the loaders of tokenizer and model would each ask,
+    and wait, in turn.
+    """
+    if Path(name).is_dir():
+        return
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        hf_hub_download(name, "config.json")
+    except LocalEntryNotFoundError as error:
+        raise OSError(
+            "the hub is not reached (no network, or HF_HUB_OFFLINE), and its cache holds no "
+            f"model {name!r}"
+        ) from error
+    except EntryNotFoundError:
+        pass  # the hub has it, without a config.json: an adapter, say
+
+
 class Sampler(Protocol):
     """Draws ``sampling.samples`` completions for each problem, in order."""
 
