@@ -162,8 +162,6 @@ _NO_SYSTEM = (
 
 
 def _templated(tokenizer: Any, problem: Problem[Any], sampling: Sampling) -> str:
-    from jinja2 import TemplateError  # comes with every chat template
-
     def rendered(messages: list[Message]) -> str:
         return str(
             tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -171,13 +169,13 @@ def _templated(tokenizer: Any, problem: Problem[Any], sampling: Sampling) -> str
 
     try:
         return rendered(sampling.messages(problem))
-    except TemplateError as error:
+    except Exception as error:  # a template is a program: it may raise anything
         said = " ".join(str(error).split())
         if sampling.system is not None:
             try:
                 rendered(problem.messages())
-            except TemplateError:
-                pass  # it is not the system message
+            except Exception:
+                pass  # it is not for the system message
             else:
                 raise ValueError(f"{_NO_SYSTEM} (it says: {said})") from error
         raise ValueError(
