@@ -6,7 +6,6 @@ Exit code 0 when the result is written, 2 on bad input or where the model cannot
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from diffsmooth.llm.evaluation import Evaluation
-from diffsmooth.llm.tasks._rows import MAX_NAMED
+from diffsmooth.llm.tasks._rows import left_out_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -124,20 +123,11 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _print_left_out(rows: Sequence[str], console: Console) -> None:
-    if not rows:
-        return
-    console.print(f"left out, as no problems: {len(rows)} rows of the data")
-    shown = [f"  {row}" for row in rows[:MAX_NAMED]]
-    if len(rows) > MAX_NAMED:
-        shown.append(f"  and {len(rows) - MAX_NAMED} more, all in summary.json")
-    console.print("\n".join(shown), markup=False, soft_wrap=True)
-
-
 def _print_summary(summary: dict[str, Any], console: Console) -> None:
     level = f"{summary['confidence']:.0%}"
     console.print(f"{summary['problems']} problems, {summary['samples']} samples each")
-    _print_left_out(summary.get("left_out", []), console)
+    for line in left_out_lines(summary.get("left_out", [])):
+        console.print(line, markup=False, soft_wrap=True)
     table = _table("k", "pass@k", level, "distinct correct in k", level)
     for row in summary["curve"]:
         table.add_row(

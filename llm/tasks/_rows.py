@@ -63,6 +63,17 @@ def named(rows: Sequence[LeftOut]) -> str:
     return "; ".join(map(str, rows[:MAX_NAMED])) + more
 
 
+def left_out_lines(rows: Sequence[str]) -> list[str]:
+    """What a command says of the rows that a run's record names as left out; no line for none."""
+    if not rows:
+        return []
+    count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+    lines = [f"left out, as no problems: {count} of the data"]
+    lines += [f"  {row}" for row in rows[:MAX_NAMED]]
+    more = len(rows) - MAX_NAMED
+    return [*lines, f"  and {more} more, all named in the record"] if more > 0 else lines
+
+
 def shown(value: Any) -> str:
     """``value`` as JSON writes it, cut to the length of a message."""
     try:
