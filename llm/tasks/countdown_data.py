@@ -1,29 +1,23 @@
 """CountDown puzzles: a seeded generator whose splits cannot leak, and the public data set.
 
-A puzzle belongs to a split by the hash of its key (sorted numbers, target), so that no choice of
-seed, size or order can bring a test problem into training.
+A puzzle belongs to a split by the hash of its key (sorted numbers, target); see ``splits``.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from diffsmooth.llm.tasks._rows import LeftOut, Row, read_rows, shown
 from diffsmooth.llm.tasks.countdown import Puzzle
 from diffsmooth.llm.tasks.expression import Tree, evaluate, written
+from diffsmooth.llm.tasks.splits import Split, check_split, distinct, split_of_key
 
 if TYPE_CHECKING:
     import numpy as np
-
-Split = Literal["train", "valid", "test"]
-
-#: Share of all problems in each split.
-SHARES: Mapping[Split, float] = {"train": 0.8, "valid": 0.1, "test": 0.1}
 
 #: The public data set, and the usual way to split it: rows [0, 327680) train, the next 1024 test.
 PUBLIC = "Jiayi-Pan/Countdown-Tasks-3to4"
@@ -33,10 +27,7 @@ PUBLIC_ROWS: Mapping[Split, tuple[int, int]] = {"train": (0, 327_680), "test": (
 def split_of(puzzle: Puzzle) -> Split:
     """The split that ``puzzle`` belongs to, by its key alone."""
     numbers, target = puzzle.key
-    text = f"{','.join(map(str, numbers))}={target}"
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    u = int.from_bytes(digest, "big") / 2**64
-    return "train" if u < 0.8 else "valid" if u < 0.9 else "test"
+    return split_of_key(f"{','.join(map(str, numbers))}={target}")
 
 
 @dataclass(frozen=True)
@@ -90,8 +81,7 @@ class Generator:
 
     def stream(self, split: Split, seed: int | np.random.SeedSequence) -> Iterator[Puzzle]:
         """Endless puzzles of ``split``, repeats included; the same seed gives the same stream."""
-        if split not in SHARES:
-            raise ValueError(f"split is {split!r}; allowed: {', '.join(SHARES)}")
+        check_split(split)
         import numpy as np
 
         rng = np.random.Generator(np.random.Philox(seed))
@@ -105,20 +95,9 @@ class Generator:
     ) -> list[Puzzle]:
         """``count`` different problems of ``split``.
 
-        Raises ``ValueError`` where 10,000 draws in a row bring no new problem: the law has fewer.
+        Raises ``ValueError`` where the law has fewer (``splits.distinct``).
         """
-        found: dict[tuple[tuple[int, ...], int], Puzzle] = {}
-        stale = 0
-        for puzzle in self.stream(split, seed):
-            if len(found) >= count:
-                break
-            stale = stale + 1 if puzzle.key in found else 0
-            found.setdefault(puzzle.key, puzzle)
-            if stale >= 10_000:
-                raise ValueError(
-                    f"count is {count}, but only {len(found)} distinct {split} problems were found"
-                )
-        return list(found.values())
+        return distinct(self.stream(split, seed), count, lambda puzzle: puzzle.key, split)
 
 
 def puzzle_from_row(row: Mapping[str, Any]) -> Puzzle:

@@ -10,11 +10,11 @@ from diffsmooth.llm.tasks.countdown import CountDown, Puzzle, Style
 from diffsmooth.llm.tasks.countdown_data import (
     PUBLIC,
     Generator,
-    Split,
     load_puzzles,
     local_puzzles,
 )
 from diffsmooth.llm.tasks.normal_form import Form
+from diffsmooth.llm.tasks.splits import Split
 
 
 def load_task(
@@ -33,13 +33,16 @@ def load_task(
     ``"countdown"``
         ``data`` a local file, ``"public"`` (the public data set, from the hub), or ``None``:
         ``limit`` (default 64) distinct problems of ``split`` drawn by ``generator`` and ``seed``.
+    ``"colouring"``
+        graph colouring: ``data`` a local file, or ``None``: ``limit`` (default 64) distinct graphs
+        of ``split`` drawn by the default ``GraphLaw`` and ``seed``.
     a key of ``math_data.SOURCES`` or ``"file"``
         mathematics, from the hub or from the local file ``data``.
     ``"path/to/file.py:function"``
         a user's own judge over ``data``.
 
-    ``style`` and ``form`` concern CountDown.  Raises ``ValueError`` for an unknown task, listing
-    the known ones.
+    ``style`` concerns CountDown and colouring, ``form`` and ``generator`` CountDown.  Raises
+    ``ValueError`` for an unknown task, listing the known ones.
     """
     if ".py:" in task:
         from diffsmooth.llm.tasks.own import OwnTask
@@ -57,10 +60,17 @@ def load_task(
         else:
             puzzles, repeats = local_puzzles(data)
         return CountDown(puzzles[:limit], style=style, form=form, left_out=repeats)
+    if task == "colouring":
+        from diffsmooth.llm.tasks.colouring import Colouring, GraphLaw, local_graphs
+
+        if data is None:
+            return Colouring(GraphLaw().distinct(split, limit or 64, seed), style=style)
+        graphs, repeats = local_graphs(data)
+        return Colouring(graphs[:limit], style=style, left_out=repeats)
     from diffsmooth.llm.tasks.math_data import SOURCES
     from diffsmooth.llm.tasks.mathematics import Mathematics
 
     if task not in SOURCES and task != "file":
-        known = ["countdown", "file", *SOURCES, "path/to/file.py:function"]
+        known = ["countdown", "colouring", "file", *SOURCES, "path/to/file.py:function"]
         raise ValueError(f"task is {task!r}; allowed: {', '.join(known)}")
     return Mathematics.load(task, data)
