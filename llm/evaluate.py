@@ -102,6 +102,8 @@ def evaluate(
     if task is None:
         task, problems = load(config)
     chosen = list(task.problems() if problems is None else problems)
+    if config.sampling.system is not None and any(problem.raw for problem in chosen):
+        raise ValueError("--system: bare prompts are given as they are, without a system message")
     known = identity(config, chosen)
     folder = config.out / f"{task.name}-{config_hash(known)}"
     if config.again and folder.exists():
@@ -109,9 +111,9 @@ def evaluate(
     # The shard size of a folder is the one it was begun with, so that a resumed run fits.
     begun = folder / "begun.json"
     size: int = read_json(begun)["shard"] if done(begun) else config.shard
-    other = None if done(begun) or config.again else _same_samples(config.out, known)
-    if other is not None:
-        size = read_json(other / "begun.json")["shard"]
+    others = [] if done(begun) or config.again else _same_samples(config.out, known)
+    if others:
+        size = others[0][1]
     store = SampleStore(folder, chosen, size)
 
     def begin() -> None:
@@ -119,9 +121,10 @@ def evaluate(
         if not done(begun):
             write_json(begun, sidecar(known, config.sampling.seed, shard=size))
 
-    if other is not None:
-        begin()
-        store.adopt(SampleStore(other, chosen, size))
+    for other, its_size in others:
+        if its_size == size:
+            begin()
+            store.adopt(SampleStore(other, chosen, size))
     for shard in sorted(set(range(len(store.shards))) - set(store.missing())):
         store.judge(shard, task)  # drawn before, and stopped by its judge or by a kill
     if store.missing():
@@ -131,21 +134,22 @@ def evaluate(
     return folder
 
 
-def _same_samples(out: Path, known: dict[str, Any]) -> Path | None:
-    """A folder beside ours whose samples would be ours, though it judged them otherwise.
+def _same_samples(out: Path, known: dict[str, Any]) -> list[tuple[Path, int]]:
+    """Folders beside ours, and their shard sizes, whose samples would be ours.
 
-    Where a judge raised and was mended, or tells answers apart by another form, what was drawn
-    is judged again and not drawn again.
+    They judged them otherwise: where a judge raised and was mended, or tells answers apart by
+    another form, what was drawn is judged again and not drawn again.
     """
     wanted = sampled(known)
+    found = []
     for begun in sorted(out.glob("*/begun.json")):
         try:
-            other = read_json(begun)["config"]
-        except (OSError, ValueError, KeyError):
+            record = read_json(begun)
+            if sampled(record["config"]) == wanted and record["config"] != known:
+                found.append((begun.parent, int(record["shard"])))
+        except (OSError, ValueError, KeyError, TypeError):
             continue  # not ours to read
-        if sampled(other) == wanted and other != known:
-            return begun.parent
-    return None
+    return found
 
 
 def _draw(

@@ -73,6 +73,9 @@ class Sampling:
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens is {self.max_tokens}; allowed: at least 1")
 
+        if isinstance(self.stop, str) or not all(self.stop):
+            raise ValueError(f"stop is {self.stop!r}; allowed: texts that are not empty")
+
     def seed_of(self, problem: Problem[Any], chunk: int = 0) -> int:
         """Seed of a chunk of a problem's samples, in [0, 2**31)."""
         text = f"{self.seed}/{chunk}/{problem.id}"

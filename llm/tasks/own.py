@@ -36,12 +36,27 @@ def load_function(spec: str) -> Judge:
     assert module_spec is not None
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
+    try:
+        module_spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ValueError(f"{path}, line {error.lineno}: no Python: {error.msg}") from error
+    except Exception as error:
+        where = _line_of(error, path)
+        raise ValueError(
+            f"{path}{where}: loading the judge raised {type(error).__name__}: {error}"
+        ) from error
     function = getattr(module, name, None)
     if not callable(function):
         raise ValueError(f"{path} has no function {name!r}")
     judge: Judge = function
     return judge
+
+
+def _line_of(error: BaseException, path: Path) -> str:
+    """ ", line N" of the file where ``error`` passed through it last."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.lineno for f in frames if Path(f.filename).name == path.name]
+    return f", line {lines[-1]}" if lines else ""
 
 
 def to_verdict(result: Any) -> Verdict:

@@ -71,6 +71,6 @@ def load_task(
     from diffsmooth.llm.tasks.mathematics import Mathematics
 
     if task not in SOURCES and task != "file":
-        known = ["countdown", "colouring", "file", *SOURCES, "path/to/file.py:function"]
+        known = ["countdown", "file", *SOURCES, "colouring", "path/to/file.py:function"]
         raise ValueError(f"task is {task!r}; allowed: {', '.join(known)}")
     return Mathematics.load(task, data)

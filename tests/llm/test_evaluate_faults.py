@@ -83,6 +83,16 @@ def test_a_judge_that_raises_costs_no_sample(tmp_path: Path, broken: str, said: 
     assert [row["correct"] for row in rows] == [1] * 7
 
 
+def test_every_judge_that_failed_leaves_its_samples(tmp_path: Path) -> None:
+    """Two broken judges, each of which got further: the third draws only the rest."""
+    sampler = Counting()
+    for bad in "bd":
+        with pytest.raises(RuntimeError, match=f"problem '{bad}'"):
+            evaluate(own(tmp_path, BROKEN.replace("'c'", f"'{bad}'")), sampler=sampler)
+    evaluate(own(tmp_path, RIGHT), sampler=sampler)
+    assert sampler.asked == list("abcdefg")
+
+
 def test_another_judge_or_form_uses_the_same_samples(tmp_path: Path) -> None:
     sampler = Counting()
     first = evaluate(own(tmp_path, RIGHT), sampler=sampler)
@@ -203,6 +213,19 @@ def test_an_option_given_twice_is_refused(
     assert main([*words(bare, tmp_path), "--stop", "a", "--stop", "b"]) == 2
     assert "--stop is given twice" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_options_that_could_only_do_nothing_or_harm_are_refused(
+    bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A system message over bare prompts; an empty stop text, which would end every answer."""
+    assert main([*words(bare, tmp_path), "--limit", "2", "--system", "Be brief."]) == 2
+    assert "--system: bare prompts" in capsys.readouterr().err
+    assert main([*words(bare, tmp_path), "--limit", "2", "--stop", ""]) == 2
+    assert "stop is ('',)" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="stop is 'ab'"):
+        Sampling(stop="ab")  # type: ignore[arg-type]
 
 
 def test_seven_numbers_are_evaluated_beside_three(bare: Path, tmp_path: Path) -> None:

@@ -138,6 +138,12 @@ def test_bad_rows_and_specs_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("x = 1\n")
     with pytest.raises(ValueError, match="no function 'f'"):
         load_function(f"{tmp_path}/a.py:f")
+    (tmp_path / "b.py").write_text("x = 1\ndef f(:\n")
+    with pytest.raises(ValueError, match=r"b\.py, line 2: no Python"):
+        load_function(f"{tmp_path}/b.py:f")
+    (tmp_path / "c.py").write_text("x = 1\ny = 1 / 0\n")
+    with pytest.raises(ValueError, match=r"c\.py, line 2: .*ZeroDivisionError"):
+        load_function(f"{tmp_path}/c.py:f")
     with pytest.raises(ValueError, match="needs a data file"):
         load_task(f"{tmp_path}/a.py:f")
 

@@ -112,6 +112,7 @@ def mutated(text: str, rng: random.Random) -> str:
     return "".join(letters)
 
 
+@pytest.mark.slow
 def test_countdown_answers_by_both_judges() -> None:
     rng = random.Random(1)
     law = Generator(min_numbers=2, max_numbers=4, high=12)
@@ -204,6 +205,7 @@ WRITINGS: dict[str, tuple[Callable[[str], str], bool, bool]] = {
 LIST = re.compile(r"(\[)?(?:[123]+|[123](?: [123])*|[123](?:, [123])*)(?(1)\])")
 
 
+@pytest.mark.slow
 def test_colourings_by_both_judges() -> None:
     rng = random.Random(2)
     graphs = GraphLaw(3, 6, 0.5).distinct("test", 100, 0)
