@@ -48,7 +48,7 @@ def run(config: Evaluate) -> int:
             _compare(config, config.compare, console)
         else:
             _evaluate(config.evaluation, console)
-    except (ServerError, JudgeError) as error:
+    except (ServerError, JudgeError, FileNotFoundError) as error:
         return _fail(str(error))
     except OSError as error:  # transformers says OSError for an unknown model
         return _fail(_where(config.evaluation) + str(error))

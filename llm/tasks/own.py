@@ -145,7 +145,9 @@ class OwnTask:
                 )
             for column, value in row.items():
                 if not_finite(value):
-                    raise ValueError(f"{place}: {column!r} is {shown(value)}, no finite number")
+                    raise ValueError(
+                        f"{place}: {column!r} is {shown(value)}; allowed: finite numbers, null"
+                    )
             try:
                 key = _id(row.get("id"), i)
                 self._multiplicity[key] = _multiplicity(row.get("multiplicity"))

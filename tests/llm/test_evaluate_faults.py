@@ -299,7 +299,10 @@ def test_a_system_message_goes_through_where_there_is_a_role() -> None:
 
 
 def test_an_unknown_model_is_asked_for_once(
-    bare: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bare: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     import huggingface_hub
 
@@ -311,6 +314,8 @@ def test_an_unknown_model_is_asked_for_once(
         raise huggingface_hub.errors.LocalEntryNotFoundError("no network")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert main([*words(Path("owner/none"), tmp_path), "--data", "none.csv"]) == 2
+    assert capsys.readouterr().err == "diffsmooth evaluate: no data file none.csv\n"
     with pytest.raises(OSError, match="cache holds no model 'owner/none'"):
         ask_hub("owner/none")
     assert main([*words(Path("owner/none"), tmp_path), "--limit", "2"]) == 2
