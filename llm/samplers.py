@@ -51,7 +51,7 @@ class Sampling:
     """Longest answer in tokens."""
 
     stop: tuple[str, ...] = ()
-    """Texts that end an answer; they stay in it."""
+    """Texts that end an answer; they stay in it, also where a server leaves them out."""
 
     system: str | None = None
     """System message put before chat prompts; an error where the model's template has none."""
@@ -73,7 +73,8 @@ class Sampling:
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens is {self.max_tokens}; allowed: at least 1")
 
-        if isinstance(self.stop, str) or not all(self.stop):
+        given: object = self.stop
+        if isinstance(given, str) or not all(self.stop):
             raise ValueError(f"stop is {self.stop!r}; allowed: texts that are not empty")
 
     def seed_of(self, problem: Problem[Any], chunk: int = 0) -> int:
