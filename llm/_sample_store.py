@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from diffsmooth.llm.measures import problem_measures
 from diffsmooth.llm.samplers import Completion
 from diffsmooth.llm.tasks.base import Problem, Task
+from diffsmooth.llm.tasks.own import to_verdict
 from diffsmooth.records import done, read_table, write_table
 
 if TYPE_CHECKING:
@@ -133,7 +134,11 @@ class SampleStore:
             rows = read_table(self.path("drawn", shard)).to_pylist()
             by_id = {problem.id: problem for problem in self.shards[shard]}
             verdicts = task.verify_many((by_id[row["problem"]], row["text"]) for row in rows)
-            for row, verdict in zip(rows, verdicts, strict=True):
+            for row, given in zip(rows, verdicts, strict=True):
+                try:
+                    verdict = to_verdict(given)  # of any task: no NaN gets into a table
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"problem {row['problem']!r}: {error}") from None
                 name = verdict.canonical
                 row["score"], row["correct"] = verdict.score, verdict.correct
                 row["canonical"] = None if name is None else _utf8(name)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from diffsmooth.cli import main
@@ -16,9 +17,10 @@ from diffsmooth.llm.evaluate import evaluate
 from diffsmooth.llm.evaluation import Evaluation
 from diffsmooth.llm.samplers import Completion, Sampling, ask_hub, prompt_text
 from diffsmooth.llm.small import SmallModel, build, save, tokenizer
-from diffsmooth.llm.tasks.base import Problem
+from diffsmooth.llm.tasks.base import Problem, Verdict
 from diffsmooth.llm.tasks.countdown import Puzzle
 from diffsmooth.llm.tasks.countdown_solver import solutions
+from diffsmooth.llm.tasks.registry import load_task
 from diffsmooth.records import read_json, read_table
 
 
@@ -81,6 +83,27 @@ def test_a_judge_that_raises_costs_no_sample(tmp_path: Path, broken: str, said: 
     assert not (folder / "drawn").exists()
     rows = read_table(folder / "problems.parquet").to_pylist()
     assert [row["correct"] for row in rows] == [1] * 7
+
+
+def test_verdicts_of_any_task_are_checked_and_made_plain(tmp_path: Path) -> None:
+    """A task made in Python: NumPy's scalars are stored, NaN names its problem."""
+    config = own(tmp_path, RIGHT)
+
+    def judged(score: Any, correct: Any) -> Any:
+        task = load_task(config.task, config.data)
+        task.verify_many = lambda pairs: [  # type: ignore[method-assign]
+            Verdict(score, correct) for _ in pairs
+        ]
+        return task
+
+    bad, good = judged(float("nan"), True), judged(np.float32(0.5), np.True_)
+    sampler = Counting()
+    with pytest.raises(ValueError, match="problem 'a': the judge returned the score nan"):
+        evaluate(config, task=bad, problems=bad.problems(), sampler=sampler)
+    folder = evaluate(config, task=good, problems=good.problems(), sampler=sampler)
+    assert sampler.asked == list("abcdefg")
+    rows = read_table(folder / "problems.parquet").to_pylist()
+    assert [(row["score"], row["correct"]) for row in rows] == [(0.5, 2)] * 7
 
 
 def test_every_judge_that_failed_leaves_its_samples(tmp_path: Path) -> None:
