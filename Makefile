@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints/main.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints/main.txt torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints/main.txt \
-	  -e '.[verify,fast,trl,notebooks,dev]'
+	  -e '.[verify,fast,trl,notebooks,judges,dev]'
 	@touch $@
 
 demo: $(STAMP)

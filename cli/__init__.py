@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -52,6 +53,8 @@ def _run(verb: str, rest: list[str]) -> int:
 
     import tyro
 
+    if twice := _given_twice(rest):
+        return _fail(f"{verb}: {twice} is given twice; several values follow one {twice}")
     module = importlib.import_module(f"diffsmooth.cli.{verb}")
     config_type = getattr(module, VERBS[verb][0])
     try:
@@ -78,6 +81,18 @@ def _run(verb: str, rest: list[str]) -> int:
             "interrupted; finished parts are kept, run the same command to go on", file=sys.stderr
         )
         return 130
+
+
+def _given_twice(rest: list[str]) -> str | None:
+    """The first option that comes twice: the parser would drop what the first one said."""
+    seen = set()
+    for word in rest:
+        name = word.partition("=")[0].replace("_", "-")
+        if re.fullmatch("--[a-zA-Z][a-zA-Z0-9.-]*", name):
+            if name in seen:
+                return name
+            seen.add(name)
+    return None
 
 
 def _wants_help(rest: list[str]) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from diffsmooth.llm.evaluation import Evaluation
+from diffsmooth.llm.tasks._rows import left_out_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +39,7 @@ def run(config: Evaluate) -> int:
     from rich.console import Console
 
     from diffsmooth.llm._sample_server import ServerError
+    from diffsmooth.llm.tasks.own import JudgeError
 
     console = Console(highlight=False)
     console.width = max(console.width, 100)  # a narrower table would lose names and digits
@@ -46,11 +48,16 @@ def run(config: Evaluate) -> int:
             _compare(config, config.compare, console)
         else:
             _evaluate(config.evaluation, console)
-    except (OSError, ServerError) as error:  # transformers says OSError for an unknown model
-        line = " ".join(str(error).split())
-        print(f"diffsmooth evaluate: {_where(config.evaluation)}{line}", file=sys.stderr)
-        return 2
+    except (ServerError, JudgeError, FileNotFoundError) as error:
+        return _fail(str(error))
+    except OSError as error:  # transformers says OSError for an unknown model
+        return _fail(_where(config.evaluation) + str(error))
     return 0
+
+
+def _fail(message: str) -> int:
+    print(f"diffsmooth evaluate: {' '.join(message.split())}", file=sys.stderr)
+    return 2
 
 
 def _where(config: Evaluation) -> str:
@@ -119,6 +126,8 @@ def _number(value: float | None) -> str:
 def _print_summary(summary: dict[str, Any], console: Console) -> None:
     level = f"{summary['confidence']:.0%}"
     console.print(f"{summary['problems']} problems, {summary['samples']} samples each")
+    for line in left_out_lines(summary.get("left_out", [])):
+        console.print(line, markup=False, soft_wrap=True)
     table = _table("k", "pass@k", level, "distinct correct in k", level)
     for row in summary["curve"]:
         table.add_row(
@@ -137,12 +146,26 @@ def _print_summary(summary: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def _print_settings(settings: dict[str, dict[str, Any]], console: Console) -> None:
+    """Each setting in which the runs differ, with both values: not the model's doing."""
+    if not settings:
+        return
+    console.print("the runs differ in more than the model, so the differences below are of all:")
+    from rich.text import Text
+
+    table = _table("setting", "baseline", "new")
+    for name, values in settings.items():
+        table.add_row(*map(Text, (name, repr(values["baseline"]), repr(values["new"]))))
+    console.print(table)
+
+
 def _print_comparison(result: dict[str, Any], console: Console) -> None:
     level = f"{result['confidence']:.0%}"
     console.print(
         f"baseline {result['baseline']['model']} against new {result['new']['model']}, "
         f"{result['problems']} problems"
     )
+    _print_settings(result["settings"], console)
     table = _table("", "baseline", "new", "difference", level, "P(new above)")
     rows = [(f"pass@{r['k']}", r) for r in result["pass"]]
     rows += [(f"distinct in {r['k']}", r) for r in result["distinct"]]

@@ -114,7 +114,9 @@ def _train(training: Training, again: bool) -> int:
         TimeRemainingColumn,
     )
 
+    from diffsmooth.llm.tasks._rows import left_out_lines
     from diffsmooth.llm.train import fit
+    from diffsmooth.records import read_json
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
@@ -124,5 +126,7 @@ def _train(training: Training, again: bool) -> int:
             bar.update(row, description=what, completed=step, total=of)
 
         folder = fit(training, again=again, progress=report)
+    for line in left_out_lines(read_json(folder / "run.json").get("left_out", [])):
+        print(line)
     print(f"results in {folder}")
     return 0

@@ -6,16 +6,19 @@ environment variable ``OPENAI_API_KEY`` where it is set.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from diffsmooth.llm.samplers import Completion, Finish, Sampling
+from diffsmooth.llm._server_reply import ReplyError, completions
+from diffsmooth.llm.samplers import Completion, Sampling
 from diffsmooth.llm.tasks.base import Problem
 
 #: Answers of a server that may go away when asked again.
@@ -46,6 +49,13 @@ class ServerSampler:
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"url is {url!r}; allowed: http://... or https://...")
+        try:
+            host = urllib.parse.urlsplit(url)
+            known = bool(host.hostname) and host.port != 0
+        except ValueError:  # a port that is none, half an IPv6 address
+            known = False
+        if not known or any(c.isspace() for c in url):
+            raise ValueError(f"url is {url!r}; allowed: http://HOST[:PORT]/v1")
         if parallel < 1 or attempts < 1:
             raise ValueError(f"parallel {parallel}, attempts {attempts}; allowed: at least 1")
         self.model, self.url = model, url.rstrip("/")
@@ -62,6 +72,7 @@ class ServerSampler:
         found: list[Completion] = []
         chunk = 0
         while len(found) < sampling.samples:
+            # Only standard options by default: strict servers refuse the others.
             body: dict[str, Any] = {
                 "model": self.model,
                 "n": sampling.samples - len(found),
@@ -80,14 +91,15 @@ class ServerSampler:
                 reply = self._post(
                     "/chat/completions", body | {"messages": sampling.messages(problem)}
                 )
-            choices = reply.get("choices")
-            if not isinstance(choices, list) or not choices:
-                raise ServerError(f"{self.url} gave no choices: {json.dumps(reply)[:300]}")
-            found += [_completion(c) for c in sorted(choices, key=lambda c: c.get("index", 0))]
+            try:
+                found += completions(reply, sampling.stop)
+            except ReplyError as error:
+                raise ServerError(f"{self.url}: {error}") from None
             chunk += 1
         return found[: sampling.samples]
 
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _post(self, path: str, body: dict[str, Any]) -> Any:
+        """The JSON value that the server answers."""
         headers = {"Content-Type": "application/json"}
         if key := os.environ.get("OPENAI_API_KEY"):
             headers["Authorization"] = f"Bearer {key}"
@@ -97,24 +109,24 @@ class ServerSampler:
         for attempt in range(self.attempts):
             try:
                 with urllib.request.urlopen(request, timeout=self.timeout) as response:
-                    reply: dict[str, Any] = json.load(response)
-                    return reply
+                    data = response.read()
+                return self._json(path, data)
             except urllib.error.HTTPError as error:
                 with error:
                     said = error.read(500).decode(errors="replace")
                 problem = f"{self.url}{path} answered {error.code}: {said}"
                 if error.code not in RETRY_STATUS:
                     raise ServerError(problem) from error
-            except (OSError, json.JSONDecodeError) as error:
-                problem = f"{self.url}{path} is not reachable: {error}"
+            except (OSError, http.client.HTTPException) as error:
+                said = str(error) or type(error).__name__
+                problem = f"{self.url}{path} is not reachable: {said}"
             if attempt + 1 < self.attempts:
                 time.sleep(self.wait * 2**attempt)
         raise ServerError(f"{problem} (after {self.attempts} attempts)")
 
-
-def _completion(choice: dict[str, Any]) -> Completion:
-    """One choice of either endpoint; token counts are not reported by choice."""
-    text = choice["text"] if "text" in choice else choice.get("message", {}).get("content")
-    reason = choice.get("finish_reason")
-    finish: Finish = reason if reason in ("stop", "length") else "unknown"
-    return Completion(text or "", None, finish)
+    def _json(self, path: str, data: bytes) -> Any:
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            said = data[:300].decode(errors="replace")
+            raise ServerError(f"{self.url}{path} answered no JSON: {said!r}") from None

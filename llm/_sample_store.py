@@ -1,11 +1,14 @@
 """Every sample kept: Parquet shards of whole problems, each written atomically.
 
-A shard is ``samples/00000.parquet`` (one row a sample) and ``problems/00000.parquet`` (one row a
-problem, the measures).  The second is derived from the first; a shard is done when both exist.
+A shard is drawn as ``drawn/00000.parquet`` (one row a sample: its text), judged into
+``samples/00000.parquet`` (the same rows with their grades, which replaces the first) and measured
+into ``problems/00000.parquet`` (one row a problem).  Each is derived from the one before, so that
+what a judge raises costs no sample.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +16,15 @@ from typing import TYPE_CHECKING, Any
 from diffsmooth.llm.measures import problem_measures
 from diffsmooth.llm.samplers import Completion
 from diffsmooth.llm.tasks.base import Problem, Task
+from diffsmooth.llm.tasks.own import to_verdict
 from diffsmooth.records import done, read_table, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+#: Columns of a sample that are drawn; the others are the judge's.
+DRAWN: tuple[str, ...] = ("problem", "sample", "text", "tokens", "finish")
 
 
 def sample_schema() -> pa.Schema:
@@ -35,6 +43,14 @@ def sample_schema() -> pa.Schema:
             ("finish", pa.string()),
         ]
     )
+
+
+def drawn_schema() -> pa.Schema:
+    """Columns of a sample before it is judged."""
+    import pyarrow as pa
+
+    schema = sample_schema()
+    return pa.schema([schema.field(name) for name in DRAWN])
 
 
 def problem_schema() -> pa.Schema:
@@ -74,39 +90,62 @@ class SampleStore:
         self.shards = [problems[i : i + size] for i in range(0, len(problems), size)]
 
     def path(self, kind: str, shard: int) -> Path:
-        """File of a shard; ``kind`` is ``"samples"`` or ``"problems"``."""
+        """File of a shard; ``kind`` is ``"drawn"``, ``"samples"`` or ``"problems"``."""
         return self.folder / kind / f"{shard:05d}.parquet"
 
     def missing(self) -> list[int]:
         """Shards whose samples are still to be drawn."""
-        return [i for i in range(len(self.shards)) if not done(self.path("samples", i))]
+        return [i for i in range(len(self.shards)) if self._texts(i) is None]
 
-    def add(self, shard: int, completions: Sequence[Sequence[Completion]], task: Task) -> None:
-        """Verify and write the completions of a shard, one list a problem."""
+    def _texts(self, shard: int) -> Path | None:
+        """The file that holds a shard's texts, judged or not."""
+        kinds = ("samples", "drawn")
+        return next((p for kind in kinds if done(p := self.path(kind, shard))), None)
+
+    def keep(self, shard: int, completions: Sequence[Sequence[Completion]]) -> None:
+        """Write the completions of a shard, one list a problem, before anybody judges them."""
         import pyarrow as pa
 
-        pairs = [
-            (problem, completion)
-            for problem, found in zip(self.shards[shard], completions, strict=True)
-            for completion in found
-        ]
-        verdicts = task.verify_many((problem, c.text) for problem, c in pairs)
-        numbers = [i for found in completions for i in range(len(found))]
         rows = [
             {
                 "problem": problem.id,
                 "sample": number,
                 "text": _utf8(c.text),
-                "score": verdict.score,
-                "correct": verdict.correct,
-                "canonical": None if verdict.canonical is None else _utf8(verdict.canonical),
                 "tokens": c.tokens,
                 "finish": c.finish,
             }
-            for (problem, c), number, verdict in zip(pairs, numbers, verdicts, strict=True)
+            for problem, found in zip(self.shards[shard], completions, strict=True)
+            for number, c in enumerate(found)
         ]
-        table = pa.Table.from_pylist(rows, sample_schema())
-        write_table(self.path("samples", shard), table)
+        write_table(self.path("drawn", shard), pa.Table.from_pylist(rows, drawn_schema()))
+
+    def adopt(self, other: SampleStore) -> None:
+        """Take over the texts of ``other``, which drew the same problems in the same shards."""
+        for shard in self.missing():
+            texts = other._texts(shard)
+            if texts is not None:
+                write_table(self.path("drawn", shard), read_table(texts).select(list(DRAWN)))
+
+    def judge(self, shard: int, task: Task) -> None:
+        """Grade and measure a shard whose texts are kept, where that is not done yet."""
+        import pyarrow as pa
+
+        if not done(self.path("samples", shard)):
+            rows = read_table(self.path("drawn", shard)).to_pylist()
+            by_id = {problem.id: problem for problem in self.shards[shard]}
+            verdicts = task.verify_many((by_id[row["problem"]], row["text"]) for row in rows)
+            for row, given in zip(rows, verdicts, strict=True):
+                try:
+                    verdict = to_verdict(given)  # of any task: no NaN gets into a table
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"problem {row['problem']!r}: {error}") from None
+                name = verdict.canonical
+                row["score"], row["correct"] = verdict.score, verdict.correct
+                row["canonical"] = None if name is None else _utf8(name)
+            write_table(self.path("samples", shard), pa.Table.from_pylist(rows, sample_schema()))
+        self.path("drawn", shard).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty, or never made
+            self.path("drawn", shard).parent.rmdir()
         self.measure(shard, task)
 
     def measure(self, shard: int, task: Task) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from diffsmooth.llm.samplers import Completion, Sampling, prompt_text
+from diffsmooth.llm.samplers import Completion, Sampling, ask_hub, prompt_text
 from diffsmooth.llm.tasks.base import Problem
 
 
@@ -59,6 +59,7 @@ class TransformersSampler:
         self.device = torch.device(
             ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         )
+        ask_hub(base)
         holder = base if adapter is None or not _has_tokenizer(adapter) else adapter
         self.tokenizer = AutoTokenizer.from_pretrained(holder)
         network = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)

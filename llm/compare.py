@@ -5,8 +5,8 @@ Intervals are those of :mod:`diffsmooth.sim.intervals`, as everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +35,16 @@ COMPARED: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Run:
-    """A finished evaluation: its key, its samples per problem and the rows of its problems."""
+    """A finished evaluation: its key, its samples per problem and the rows of its problems.
+
+    ``config`` is the evaluation's recorded identity (``evaluation.identity``).
+    """
 
     key: str
     model: str
     samples: int
     problems: list[dict[str, Any]]
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 def load_run(folder: Path) -> Run:
@@ -60,7 +64,41 @@ def load_run(folder: Path) -> Run:
         folder = inside[0]
     record = read_json(folder / "summary.json")
     rows = read_table(folder / "problems.parquet").to_pylist()
-    return Run(record["hash"], record["config"]["model"], samples_of(rows), rows)
+    config = record["config"]
+    return Run(record["hash"], config["model"], samples_of(rows), rows, config)
+
+
+#: Parts of an identity that may differ: what is compared, and how the problems were found, which
+#: are compared themselves.
+_COMPARED_ANYWAY = frozenset(
+    {"type", "model", "adapter", "files.model", "files.adapter", "data", "limit", "split"}
+    | {"problem_seed", "generator"}
+)
+
+
+def settings_that_differ(baseline: Run, new: Run) -> dict[str, dict[str, Any]]:
+    """Settings of sampling and judging that differ: name -> the values of both runs.
+
+    Everything in the runs' identities counts but the model, as nothing else should differ in a
+    comparison of models.  ``problems`` is told where ids and prompts agree but not what answers
+    are judged by.  A setting that a run did not record is ``None``.
+    """
+    a, b = _flat(baseline.config), _flat(new.config)
+    names = [name for name in {**a, **b} if name not in _COMPARED_ANYWAY]
+    return {
+        name: {"baseline": a.get(name), "new": b.get(name)}
+        for name in sorted(names)
+        if a.get(name) != b.get(name)
+    }
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity with the fields of ``sampling`` and ``files`` beside the others."""
+    found = dict(config)
+    sampling = found.pop("sampling", {})
+    files = found.pop("files", {})
+    found |= {name: value for name, value in sampling.items() if name != "type"}
+    return found | {f"files.{name}": value for name, value in files.items()}
 
 
 def paired(baseline: Run, new: Run) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -137,8 +175,9 @@ def compare(
 
     ``pass`` and ``distinct`` hold a paired difference for each power of two k that both runs
     have; ``measures`` one for each of :data:`COMPARED`; ``speedup`` the rows of
-    :func:`speedups`.  A run against itself differs by nothing, without doubt.  Raises
-    ``ValueError`` where the runs answer different problems.
+    :func:`speedups`.  ``settings`` names what differs besides the models
+    (:func:`settings_that_differ`).  A run against itself differs by nothing, without doubt.
+    Raises ``ValueError`` where the runs answer different problems.
     """
     import numpy as np
 
@@ -175,6 +214,7 @@ def compare(
     return {
         "baseline": {"model": baseline.model, "hash": baseline.key, "samples": baseline.samples},
         "new": {"model": new.model, "hash": new.key, "samples": new.samples},
+        "settings": settings_that_differ(baseline, new),
         "problems": len(rows_a),
         "confidence": confidence,
         "pass": by_k(solved(baseline, rows_a, ks), solved(new, rows_b, ks), [1.0] * len(ks)),

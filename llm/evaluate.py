@@ -1,8 +1,9 @@
 """Evaluate a model on a task: draw, verify, keep every sample, measure.
 
 The folder of a result is named by a hash of everything that can change a sample (model files,
-problems, sampling, seed); a folder that is complete is not computed again, one that is not is
-taken up at the first missing shard.
+problems, sampling, seed) or its grade; a folder that is complete is not computed again, one that
+is not is taken up at the first missing shard.  Samples are kept before they are judged: a judge
+that raises loses none, and the mended judge is given the same.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffsmooth.llm.evaluation import Evaluation, identity
+from diffsmooth.llm.evaluation import Evaluation, identity, sampled
 from diffsmooth.llm.samplers import Sampler, Sampling, check_model
-from diffsmooth.llm.tasks.base import Problem, Task
+from diffsmooth.llm.tasks.base import Problem, Task, left_out
 from diffsmooth.records import config_hash, done, read_json, sidecar, write_json
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def evaluate(
     if task is None:
         task, problems = load(config)
     chosen = list(task.problems() if problems is None else problems)
+    if config.sampling.system is not None and any(problem.raw for problem in chosen):
+        raise ValueError("--system: bare prompts are given as they are, without a system message")
     known = identity(config, chosen)
     folder = config.out / f"{task.name}-{config_hash(known)}"
     if config.again and folder.exists():
@@ -108,23 +111,57 @@ def evaluate(
     # The shard size of a folder is the one it was begun with, so that a resumed run fits.
     begun = folder / "begun.json"
     size: int = read_json(begun)["shard"] if done(begun) else config.shard
+    others = [] if done(begun) or config.again else _same_samples(config.out, known)
+    if others:
+        size = others[0][1]
     store = SampleStore(folder, chosen, size)
-    if store.missing():
-        drawer = sampler or make_sampler(config)
-        # Only now: a model that cannot be loaded leaves no folder beside the results.
+
+    def begin() -> None:
+        # Not before there is something to keep: bad input leaves no folder beside the results.
         if not done(begun):
             write_json(begun, sidecar(known, config.sampling.seed, shard=size))
-        _draw(store, task, config.sampling, drawer, progress)
-    for shard in range(len(store.shards)):
-        store.measure(shard, task)
-    _finish(config, known, store, folder)
+
+    for other, its_size in others:
+        if its_size == size:
+            begin()
+            store.adopt(SampleStore(other, chosen, size))
+    for shard in sorted(set(range(len(store.shards))) - set(store.missing())):
+        store.judge(shard, task)  # drawn before, and stopped by its judge or by a kill
+    if store.missing():
+        drawer = sampler or make_sampler(config)
+        _draw(store, task, config.sampling, drawer, progress, begin=begin)
+    _finish(config, known, store, task)
     return folder
 
 
+def _same_samples(out: Path, known: dict[str, Any]) -> list[tuple[Path, int]]:
+    """Folders beside ours, and their shard sizes, whose samples would be ours.
+
+    They judged them otherwise: where a judge raised and was mended, or tells answers apart by
+    another form, what was drawn is judged again and not drawn again.
+    """
+    wanted = sampled(known)
+    found = []
+    for begun in sorted(out.glob("*/begun.json")):
+        try:
+            record = read_json(begun)
+            if sampled(record["config"]) == wanted and record["config"] != known:
+                found.append((begun.parent, int(record["shard"])))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # not ours to read
+    return found
+
+
 def _draw(
-    store: SampleStore, task: Task, sampling: Sampling, drawer: Sampler, progress: Progress | None
+    store: SampleStore,
+    task: Task,
+    sampling: Sampling,
+    drawer: Sampler,
+    progress: Progress | None,
+    *,
+    begin: Callable[[], None],
 ) -> None:
-    """Draw the missing shards; one is verified and written while the next is drawn."""
+    """Draw the missing shards and keep them; one is judged while the next is drawn."""
     missing = store.missing()
     total = sum(map(len, store.shards))
     finished = total - sum(len(store.shards[i]) for i in missing)
@@ -134,9 +171,11 @@ def _draw(
         pending: Future[None] | None = None
         for shard in missing:
             completions = drawer.sample(store.shards[shard], sampling)
+            begin()
+            store.keep(shard, completions)  # before the shard before may raise
             if pending is not None:
                 pending.result()
-            pending = writer.submit(store.add, shard, completions, task)
+            pending = writer.submit(store.judge, shard, task)
             finished += len(store.shards[shard])
             if progress is not None:
                 progress(finished, total)
@@ -144,14 +183,16 @@ def _draw(
             pending.result()
 
 
-def _finish(config: Evaluation, known: dict[str, Any], store: SampleStore, folder: Path) -> None:
+def _finish(config: Evaluation, known: dict[str, Any], store: SampleStore, task: Task) -> None:
     from diffsmooth.llm.summary import curve_table, summarise
     from diffsmooth.records import write_table
 
+    folder = store.folder
     table = store.problems()
     write_table(folder / "problems.parquet", table)
     rows = table.to_pylist()
     curve = curve_table(rows, confidence=config.confidence)
     write_table(folder / "curve.parquet", curve)
     summary = summarise(rows, curve, confidence=config.confidence)
+    summary["left_out"] = [str(row) for row in left_out(task)]
     write_json(folder / "summary.json", sidecar(known, config.sampling.seed, summary=summary))

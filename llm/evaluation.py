@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +11,9 @@ from typing import Any, Literal
 from diffsmooth.llm.samplers import Sampling
 from diffsmooth.llm.tasks.base import Problem
 from diffsmooth.llm.tasks.countdown import Style
-from diffsmooth.llm.tasks.countdown_data import Generator, Split
+from diffsmooth.llm.tasks.countdown_data import Generator
 from diffsmooth.llm.tasks.normal_form import Form
+from diffsmooth.llm.tasks.splits import Split
 from diffsmooth.records import canonical
 
 Backend = Literal["transformers", "vllm", "server"]
@@ -29,19 +30,21 @@ class Evaluation:
     """Folder or hub name of an adapter (peft) to put on the model."""
 
     task: str = "countdown"
-    """countdown, math500, math, aime24, aime25, amc23, olympiadbench, gsm8k, file, or own.py:f."""
+    """countdown, colouring, file, own.py:f, or math500, math, aime24, aime25, amc23,
+    olympiadbench, gsm8k."""
 
     data: str | None = None
-    """Local data file (.jsonl, .json, .parquet); "public" is CountDown's public data set."""
+    """Local data file (.jsonl, .json, .csv, .parquet); "public" is CountDown's public data set."""
 
     limit: int | None = None
-    """Only the first problems; for generated CountDown the number drawn (64)."""
+    """Only the first problems; for generated problems the number drawn (64)."""
 
     split: Split = "test"
-    """Split of generated or public CountDown."""
+    """Split of generated problems and of public CountDown."""
 
     style: Style = "tags"
-    """CountDown: answers in <answer> tags after a chat prompt, or bare (small models)."""
+    """CountDown, colouring: answers in <answer> tags after a chat prompt, or bare (small
+    models)."""
 
     form: Form = "ac"
     """CountDown: normal form that tells answers apart."""
@@ -50,7 +53,7 @@ class Evaluation:
     """CountDown: law of generated problems."""
 
     problem_seed: int = 0
-    """CountDown: seed of generated problems."""
+    """CountDown, colouring: seed of generated problems."""
 
     sampling: Sampling = field(default_factory=Sampling)
 
@@ -125,6 +128,15 @@ def identity(config: Evaluation, problems: Sequence[Problem[Any]]) -> dict[str, 
         if path and Path(path).exists()
     }
     return dict(values)
+
+
+def sampled(known: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an :func:`identity` can change a sample: all but who judges it, and how."""
+    files = known["files"]
+    return {
+        **{name: value for name, value in known.items() if name not in ("task", "form")},
+        "files": {name: value for name, value in files.items() if name != "judge"},
+    }
 
 
 def fingerprint(path: Path) -> str:

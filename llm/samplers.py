@@ -51,10 +51,10 @@ class Sampling:
     """Longest answer in tokens."""
 
     stop: tuple[str, ...] = ()
-    """Texts that end an answer; they stay in it."""
+    """Texts that end an answer; they stay in it, also where a server leaves them out."""
 
     system: str | None = None
-    """System message put before chat prompts."""
+    """System message put before chat prompts; an error where the model's template has none."""
 
     seed: int = 0
     """Seed of the samples, of the bootstrap too."""
@@ -72,6 +72,10 @@ class Sampling:
             raise ValueError(f"top_k is {self.top_k}; allowed: 0 (off) or more")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens is {self.max_tokens}; allowed: at least 1")
+
+        given: object = self.stop
+        if isinstance(given, str) or not all(self.stop):
+            raise ValueError(f"stop is {self.stop!r}; allowed: texts that are not empty")
 
     def seed_of(self, problem: Problem[Any], chunk: int = 0) -> int:
         """Seed of a chunk of a problem's samples, in [0, 2**31)."""
@@ -108,6 +112,28 @@ def check_model(name: str, what: str = "model") -> None:
         raise ValueError(f"{what} is {name!r}: no such folder, and not a hub name (OWNER/NAME)")
 
 
+def ask_hub(name: str) -> None:
+    """Raise ``OSError`` where ``name`` is no folder and the hub, or its cache, has no such model.
+
+    One question before anything is loaded: the loaders of tokenizer and model would each ask,
+    and wait, in turn.
+    """
+    if Path(name).is_dir():
+        return
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        hf_hub_download(name, "config.json")
+    except LocalEntryNotFoundError as error:
+        raise OSError(
+            "the hub is not reached (no network, or HF_HUB_OFFLINE), and its cache holds no "
+            f"model {name!r}"
+        ) from error
+    except EntryNotFoundError:
+        pass  # the hub has it, without a config.json: an adapter, say
+
+
 class Sampler(Protocol):
     """Draws ``sampling.samples`` completions for each problem, in order."""
 
@@ -120,12 +146,42 @@ def prompt_text(tokenizer: Any, problem: Problem[Any], sampling: Sampling) -> tu
     """The text a model is given, and whether the tokenizer still adds its special tokens.
 
     Chat prompts go through the chat template where the tokenizer has one (templates write their
-    own special tokens); raw prompts, and models without a template, get the plain text.
+    own special tokens); raw prompts, and models without a template, get the plain text.  Raises
+    ``ValueError`` where the template refuses the prompt, or refuses or drops the system message.
     """
     if problem.raw or not getattr(tokenizer, "chat_template", None):
         system = f"{sampling.system}\n\n" if sampling.system and not problem.raw else ""
         return system + problem.prompt, True
-    text = tokenizer.apply_chat_template(
-        sampling.messages(problem), tokenize=False, add_generation_prompt=True
-    )
-    return str(text), False
+    text = _templated(tokenizer, problem, sampling)
+    # Some templates pass over a system message without a word.
+    if sampling.system is not None and sampling.system.strip() not in text:
+        raise ValueError(_NO_SYSTEM)
+    return text, False
+
+
+_NO_SYSTEM = (
+    "--system: the chat template of this model has no place for a system message; leave --system "
+    "out, or write the text into the prompts"
+)
+
+
+def _templated(tokenizer: Any, problem: Problem[Any], sampling: Sampling) -> str:
+    def rendered(messages: list[Message]) -> str:
+        return str(
+            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        )
+
+    try:
+        return rendered(sampling.messages(problem))
+    except Exception as error:  # a template is a program: it may raise anything
+        said = " ".join(str(error).split())
+        if sampling.system is not None:
+            try:
+                rendered(problem.messages())
+            except Exception:
+                pass  # it is not for the system message
+            else:
+                raise ValueError(f"{_NO_SYSTEM} (it says: {said})") from error
+        raise ValueError(
+            f"the chat template of this model refuses the prompt of problem {problem.id!r}: {said}"
+        ) from error

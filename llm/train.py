@@ -32,7 +32,7 @@ from diffsmooth.llm.configuration import (
 )
 from diffsmooth.llm.engines._resume import latest_checkpoint
 from diffsmooth.llm.samplers import check_model
-from diffsmooth.llm.tasks.base import Task
+from diffsmooth.llm.tasks.base import Task, left_out
 
 #: ``progress(what, done, of)``.
 Progress = Callable[[str, int, int | None], None]
@@ -239,9 +239,10 @@ def fit(
         if run.processing_class is not None:
             run.processing_class.save_pretrained(folder / "final")
         records.write_table(folder / "log.parquet", log_table(run.state.log_history))
+        unused = [str(row) for row in left_out(run.reward_funcs[0].task)]
         records.write_json(
             folder / "run.json",
-            records.sidecar(config, seed=config.seed, steps=run.state.global_step),
+            records.sidecar(config, seed=config.seed, steps=run.state.global_step, left_out=unused),
         )
         link(folder, config.name)
     return folder

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
+from diffsmooth.llm.tasks._rows import LeftOut
+
 #: One chat message as chat templates want it: ``{"role": ..., "content": ...}``.
 Message = dict[str, str]
 
@@ -81,3 +83,8 @@ class Task(Protocol):
     def multiplicity(self, problem: Problem[Any]) -> int | None:
         """Number of distinct correct answers there are, ``None`` where it is not known."""
         ...
+
+
+def left_out(task: Task) -> tuple[LeftOut, ...]:
+    """The rows of a task's data that are no problems of it, each with its place and the reason."""
+    return tuple(getattr(task, "left_out", ()))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from diffsmooth.llm.tasks import notation
+from diffsmooth.llm.tasks._rows import LeftOut
 from diffsmooth.llm.tasks.base import NO_ANSWER, Problem, Verdict
 from diffsmooth.llm.tasks.expression import MAX_DIGITS, MAX_LEAVES, parse
 from diffsmooth.llm.tasks.normal_form import Form, canonical
@@ -105,17 +106,24 @@ class CountDown:
     """The CountDown task over given puzzles.
 
     ``style`` is ``"tags"`` (chat prompt, answer in tags) or ``"bare"`` (small model); ``form``
-    is the normal form that tells answers apart.
+    is the normal form that tells answers apart.  ``left_out`` are the rows of the data that only
+    repeat a puzzle and so are no problems.
     """
 
     def __init__(
-        self, puzzles: Sequence[Puzzle] = (), *, style: Style = "tags", form: Form = "ac"
+        self,
+        puzzles: Sequence[Puzzle] = (),
+        *,
+        style: Style = "tags",
+        form: Form = "ac",
+        left_out: Sequence[LeftOut] = (),
     ) -> None:
         if style not in ("tags", "bare"):
             raise ValueError(f"style is {style!r}; allowed: tags, bare")
         canonical("1", form)  # rejects an unknown form
         self.style: Style = style
         self.form: Form = form
+        self.left_out = tuple(left_out)
         self._problems = tuple(self.problem(p) for p in puzzles)
         if len({p.id for p in self._problems}) != len(self._problems):
             raise ValueError("puzzles holds one problem twice (same numbers and target)")

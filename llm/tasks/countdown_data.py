@@ -1,29 +1,23 @@
 """CountDown puzzles: a seeded generator whose splits cannot leak, and the public data set.
 
-A puzzle belongs to a split by the hash of its key (sorted numbers, target), so that no choice of
-seed, size or order can bring a test problem into training.
+A puzzle belongs to a split by the hash of its key (sorted numbers, target); see ``splits``.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from diffsmooth.llm.tasks._rows import SUFFIXES, read_rows
+from diffsmooth.llm.tasks._rows import LeftOut, Row, read_rows, shown
 from diffsmooth.llm.tasks.countdown import Puzzle
 from diffsmooth.llm.tasks.expression import Tree, evaluate, written
+from diffsmooth.llm.tasks.splits import Split, check_split, distinct, split_of_key
 
 if TYPE_CHECKING:
     import numpy as np
-
-Split = Literal["train", "valid", "test"]
-
-#: Share of all problems in each split.
-SHARES: Mapping[Split, float] = {"train": 0.8, "valid": 0.1, "test": 0.1}
 
 #: The public data set, and the usual way to split it: rows [0, 327680) train, the next 1024 test.
 PUBLIC = "Jiayi-Pan/Countdown-Tasks-3to4"
@@ -33,10 +27,7 @@ PUBLIC_ROWS: Mapping[Split, tuple[int, int]] = {"train": (0, 327_680), "test": (
 def split_of(puzzle: Puzzle) -> Split:
     """The split that ``puzzle`` belongs to, by its key alone."""
     numbers, target = puzzle.key
-    text = f"{','.join(map(str, numbers))}={target}"
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    u = int.from_bytes(digest, "big") / 2**64
-    return "train" if u < 0.8 else "valid" if u < 0.9 else "test"
+    return split_of_key(f"{','.join(map(str, numbers))}={target}")
 
 
 @dataclass(frozen=True)
@@ -90,8 +81,7 @@ class Generator:
 
     def stream(self, split: Split, seed: int | np.random.SeedSequence) -> Iterator[Puzzle]:
         """Endless puzzles of ``split``, repeats included; the same seed gives the same stream."""
-        if split not in SHARES:
-            raise ValueError(f"split is {split!r}; allowed: {', '.join(SHARES)}")
+        check_split(split)
         import numpy as np
 
         rng = np.random.Generator(np.random.Philox(seed))
@@ -105,20 +95,9 @@ class Generator:
     ) -> list[Puzzle]:
         """``count`` different problems of ``split``.
 
-        Raises ``ValueError`` where 10,000 draws in a row bring no new problem: the law has fewer.
+        Raises ``ValueError`` where the law has fewer (``splits.distinct``).
         """
-        found: dict[tuple[tuple[int, ...], int], Puzzle] = {}
-        stale = 0
-        for puzzle in self.stream(split, seed):
-            if len(found) >= count:
-                break
-            stale = stale + 1 if puzzle.key in found else 0
-            found.setdefault(puzzle.key, puzzle)
-            if stale >= 10_000:
-                raise ValueError(
-                    f"count is {count}, but only {len(found)} distinct {split} problems were found"
-                )
-        return list(found.values())
+        return distinct(self.stream(split, seed), count, lambda puzzle: puzzle.key, split)
 
 
 def puzzle_from_row(row: Mapping[str, Any]) -> Puzzle:
@@ -131,10 +110,10 @@ def puzzle_from_row(row: Mapping[str, Any]) -> Puzzle:
             raise ValueError(f"row has no column {column!r}; found: {', '.join(sorted(row))}")
     nums = row["nums"]
     if isinstance(nums, str | bytes | Mapping) or not isinstance(nums, Iterable):
-        raise ValueError(f"column 'nums' holds {nums!r}; allowed: a list of integers")
+        raise ValueError(f"column 'nums' holds {shown(nums)}; allowed: a list of integers")
     solution = row.get("solution")
     if solution is not None and not isinstance(solution, str):
-        raise ValueError(f"column 'solution' holds {solution!r}; allowed: text or null")
+        raise ValueError(f"column 'solution' holds {shown(solution)}; allowed: text or null")
     return Puzzle(
         tuple(_integer("nums", n) for n in nums), _integer("target", row["target"]), solution
     )
@@ -143,34 +122,47 @@ def puzzle_from_row(row: Mapping[str, Any]) -> Puzzle:
 def _integer(column: str, value: Any) -> int:
     whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, bool) or not whole:
-        raise ValueError(f"column {column!r} holds {value!r}; allowed: integers")
+        raise ValueError(f"column {column!r} holds {shown(value)}; allowed: integers")
     return int(value)
 
 
-def _puzzles_of(path: Path) -> Iterator[Puzzle]:
-    for number, row in enumerate(read_rows(path), 1):
+def local_puzzles(path: str | Path) -> tuple[list[Puzzle], list[LeftOut]]:
+    """The puzzles of a local file, and the rows that only repeat a puzzle above them.
+
+    Raises ``FileNotFoundError``, and ``ValueError`` with file and line of a row that is no puzzle.
+    """
+    first: dict[tuple[tuple[int, ...], int], tuple[Puzzle, Row]] = {}
+    repeats: list[LeftOut] = []
+    for row in read_rows(path, json_columns=("nums", "target")):
         try:
-            yield puzzle_from_row(row)
+            puzzle = puzzle_from_row(row.columns)
         except ValueError as error:
-            raise ValueError(f"{path}, row {number}: {error}") from None
+            raise ValueError(f"{row.place}: {error}") from None
+        _, above = first.setdefault(puzzle.key, (puzzle, row))
+        if above is not row:
+            reason = f"the puzzle of {above.place} again (same numbers and target)"
+            repeats.append(LeftOut(row.place, reason))
+    if not first:
+        raise ValueError(f"{path} has no rows; a puzzle has the columns 'nums' and 'target'")
+    return [puzzle for puzzle, _ in first.values()], repeats
 
 
 def load_puzzles(
     source: str | Path = PUBLIC, split: Split | None = None, limit: int | None = None
 ) -> list[Puzzle]:
-    """Puzzles of a local file, or of the public data set by its hub name, columns read as they are.
+    """Puzzles of a local file, or of the public data set by its name ``PUBLIC``, from the hub.
 
     ``split`` takes the usual rows of the public data set (``"train"`` or ``"test"``); a local
-    file is read whole.  The public rows repeat problems; the first of each key is kept, and test
-    drops the keys that train holds.
+    file is read whole.  The first of each key is kept, and the public test rows drop the keys
+    that train holds.  Every other ``source`` is a path: no hub is asked for it.
     """
-    if Path(source).suffix in SUFFIXES:
-        return unique(_puzzles_of(Path(source)))[:limit]
+    if str(source) != PUBLIC:
+        return local_puzzles(source)[0][:limit]
     if split is None or split not in PUBLIC_ROWS:
         raise ValueError(f"split is {split!r}; the public data set has: {', '.join(PUBLIC_ROWS)}")
     from datasets import load_dataset
 
-    rows = load_dataset(str(source), split="train")
+    rows = load_dataset(PUBLIC, split="train")
     return public_split(rows, split)[:limit]
 
 

@@ -13,34 +13,20 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from diffsmooth.llm.tasks._boxed import boxed, has_box
-from diffsmooth.llm.tasks._rows import read_rows
+from diffsmooth.llm.tasks._rows import LeftOut, Row, named, read_rows
 
 _log = logging.getLogger(__name__)
-
-#: Rows that a message names one by one; of more it gives the number.
-MAX_NAMED = 20
 
 
 class NoAnswer(Exception):
     """A row that is well formed but whose text gives no answer."""
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A row that is not used: its ``place`` ("file, line N") and the ``reason``."""
-
-    place: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -223,25 +209,13 @@ def question_and_answer(row: Mapping[str, Any], source: MathSource) -> tuple[str
     return question, answer
 
 
-def _hub_rows(source: MathSource) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _hub_rows(source: MathSource) -> Iterator[Row]:
     from datasets import load_dataset
 
     for config in source.configs:
         name = source.hub if config is None else f"{source.hub} ({config})"
         for i, row in enumerate(load_dataset(source.hub, config, split=source.split), start=1):
-            yield f"{name}, row {i}", row
-
-
-def _local_rows(data: str | Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """Rows with their place; lines count from 1, empty ones included."""
-    rows = read_rows(data)
-    numbers: list[int] = []
-    if Path(data).suffix.lower() == ".jsonl":
-        lines = Path(data).read_text(encoding="utf-8", errors="replace").split("\n")
-        numbers = [number for number, line in enumerate(lines, start=1) if line.strip()]
-    if len(numbers) != len(rows):  # no lines, or another encoding
-        return ((f"{data}, row {i}", row) for i, row in enumerate(rows, start=1))
-    return ((f"{data}, line {n}", row) for n, row in zip(numbers, rows, strict=True))
+            yield Row(f"{name}, row {i}", row)
 
 
 def load_math(name: str, data: str | Path | None = None) -> MathRows:
@@ -261,7 +235,7 @@ def load_math(name: str, data: str | Path | None = None) -> MathRows:
     pairs: list[tuple[str, str]] = []
     left_out: list[LeftOut] = []
     refused: list[LeftOut] = []
-    for place, row in _hub_rows(source) if data is None else _local_rows(data):
+    for place, row in _hub_rows(source) if data is None else read_rows(data):
         try:
             pairs.append(question_and_answer(row, source))
         except NoAnswer as reason:
@@ -270,20 +244,15 @@ def load_math(name: str, data: str | Path | None = None) -> MathRows:
             refused.append(LeftOut(place, str(error)))
     total = len(pairs) + len(left_out) + len(refused)
     if refused:
-        raise ValueError(f"{_named(refused)} ({len(refused)} of {total} rows cannot be read)")
+        raise ValueError(f"{named(refused)} ({len(refused)} of {total} rows cannot be read)")
     if not pairs:
         where = source.hub if data is None else data
-        raise ValueError(f"{where} has no row with an answer{': ' * bool(total)}{_named(left_out)}")
+        raise ValueError(f"{where} has no row with an answer{': ' * bool(total)}{named(left_out)}")
     if left_out:
         _log.warning(
             "%d of %d rows give no answer and are left out: %s",
             len(left_out),
             total,
-            _named(left_out),
+            named(left_out),
         )
     return MathRows(tuple(pairs), tuple(left_out))
-
-
-def _named(rows: list[LeftOut]) -> str:
-    more = f"; and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else ""
-    return "; ".join(map(str, rows[:MAX_NAMED])) + more

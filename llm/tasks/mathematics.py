@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from diffsmooth.llm.tasks._boxed import boxed
+from diffsmooth.llm.tasks._rows import LeftOut
 from diffsmooth.llm.tasks.base import NO_ANSWER, Problem, Verdict
-from diffsmooth.llm.tasks.math_data import LeftOut, load_math
+from diffsmooth.llm.tasks.math_data import load_math
 from diffsmooth.llm.tasks.math_pool import MathPool
 
 _log = logging.getLogger(__name__)

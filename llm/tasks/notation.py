@@ -103,7 +103,8 @@ def _inside(text: str) -> str | None:
     return _boxed(text)
 
 
-def _peeled(text: str) -> str:
+def peeled(text: str) -> str:
+    """``text`` without the wrappers that stand around all of it."""
     text = text.strip()
     while (inner := _inside(text)) is not None:
         text = inner.strip()
@@ -130,11 +131,11 @@ def read(text: str) -> Arithmetic | None:
     """
     if len(text) > MAX_NOTATION:
         return None
-    sides = re.split("[=＝]", _peeled(text))
+    sides = re.split("[=＝]", peeled(text))
     if len(sides) > 2:
         return None
-    expression = _ascii(_peeled(sides[0]))
+    expression = _ascii(peeled(sides[0]))
     if expression is None or len(sides) == 1:
         return None if expression is None else Arithmetic(expression, None)
-    claim = _CLAIM.fullmatch(_ascii(_peeled(sides[1])) or "")
+    claim = _CLAIM.fullmatch(_ascii(peeled(sides[1])) or "")
     return Arithmetic(expression, int("".join(claim[1].split()))) if claim else None

@@ -262,7 +262,8 @@ def choices(path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     for i in reversed(range(body["n"])):
         text = f"{body['seed']}/{i}"
         content = {"message": {"content": text}} if "chat" in path else {"text": text}
-        found.append({"index": i, "finish_reason": "stop", **content})
+        ended = {"finish_reason": "stop", "stop_reason": None}  # by the model's own end
+        found.append({"index": i, **ended, **content})
     return 200, {"choices": found}
 
 

@@ -14,7 +14,8 @@ pytest.importorskip("transformers")
 
 from diffsmooth.llm import small  # noqa: E402
 from diffsmooth.llm.tasks.countdown import BARE_ALPHABET, CountDown  # noqa: E402
-from diffsmooth.llm.tasks.countdown_data import Generator, Split, split_of  # noqa: E402
+from diffsmooth.llm.tasks.countdown_data import Generator, split_of  # noqa: E402
+from diffsmooth.llm.tasks.splits import Split  # noqa: E402
 
 SHAPE = small.SmallModel(hidden=16, layers=2, heads=2, intermediate=24, positions=32)
 
