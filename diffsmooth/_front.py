@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from diffsmooth.llm.results import Comparison, Evaluated
     from diffsmooth.records import Table
+    from diffsmooth.sim.heuristics import Heuristic
+    from diffsmooth.sim.regimes import Regime
     from diffsmooth.sim.simulate import Simulation
     from diffsmooth.theory.rules import Rule
     from diffsmooth.theory.verify.shown import Report
@@ -75,14 +77,15 @@ def _array(name: str, value: Any) -> Any:
     return value
 
 
-def rules() -> Table:
+def rules(*own: str) -> Table:
     """Every rule and remedy by name: formula, lever, what it reads, strengths tried, citation.
 
+    ``own``: remedies of the user's files, ``path/to/file.py:Name``, to be listed too.
     ``lever`` is where it acts: across prompts, within a prompt, or both (theory.md E1, E2).
     """
     from diffsmooth.sim.remedies_table import table
 
-    return table()
+    return table(own)
 
 
 def verify(*ids: str, deep: bool = False, seed: int = 0, jobs: int = 1) -> Report:
@@ -100,9 +103,9 @@ def verify(*ids: str, deep: bool = False, seed: int = 0, jobs: int = 1) -> Repor
 
 
 def simulate(
-    regime: str = "bandit",
+    regime: str | Regime = "bandit",
     *,
-    remedies: Sequence[str] = (),
+    remedies: Sequence[str | Heuristic | Rule] = (),
     seeds: int = 32,
     survive: float | None = None,
     dynamics: Literal["sampled", "exact", "flow", "natural", "response"] = "sampled",
@@ -115,7 +118,8 @@ def simulate(
     ``regime``: a family (bandit, multiplicity, strategies, tree, countdown, maze, noisy) or a cell
     of its sweep ("bandit/7"); ``parameters`` replace the regime's own (``solutions=4``), and
     ``survive`` the chance that a solution still passes at test.  ``remedies``: names of
-    :func:`rules` that are in the map; all where none is given.  ``seeds``: independent problem
+    :func:`rules` that are in the map, ``path/to/file.py:Name``, or objects; all where none is
+    given.  ``seeds``: independent problem
     sets; the even ones tune, the odd ones compare.  ``out``: a folder to keep the tables in, where
     a finished run is found again; without it nothing is written.
 
@@ -127,7 +131,7 @@ def simulate(
         parameters["survive"] = survive
     return run(
         regime,
-        tuple(remedies),
+        remedies,
         seeds=seeds,
         dynamics=dynamics,
         device=device,

@@ -41,7 +41,7 @@ import numpy as np
 from diffsmooth.sim.atlas import load, standings
 from diffsmooth.sim.cells import REFERENCE, REFERENCE_STRENGTH, Cell
 from diffsmooth.sim.dynamics.models import Float
-from diffsmooth.sim.heuristics import HEURISTICS
+from diffsmooth.sim.heuristics import HEURISTICS, heuristic
 from diffsmooth.sim.intervals import LEAST, Interval, clopper_pearson, jackknife, wilson
 from diffsmooth.sim.predictions import BETA, entropy_speeds
 from diffsmooth.sim.regimes import regime
@@ -237,7 +237,7 @@ def _part(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> Iterator[
     if not table:
         return
     predicted = float(theory["solutions"].mean()) - ONE_SOLUTION
-    across = HEURISTICS[table[0].heuristic].part == "across"
+    across = heuristic(table[0].heuristic).part == "across"
     yield table[0].heuristic, predicted, -1.0 if across else 1.0, predicted < 0, across
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from diffsmooth import records
 from diffsmooth.sim.cells import REFERENCE, REFERENCE_STRENGTH, Cell
 from diffsmooth.sim.dynamics.models import Bool, Float
-from diffsmooth.sim.heuristics import HEURISTICS
+from diffsmooth.sim.heuristics import heuristic
 from diffsmooth.sim.intervals import LEAST, Interval, adjusted, mean_or_point, p_value
 from diffsmooth.sim.regimes import regime
 from diffsmooth.sim.statistics import interquartile_mean, probability_of_improvement
@@ -200,7 +200,7 @@ def summary(cells: Sequence[Cell], out: Path) -> pa.Table:
                         "match": match,
                         "rank": rank,
                         "heuristic": s.heuristic,
-                        "part": HEURISTICS[s.heuristic].part,
+                        "part": heuristic(s.heuristic).part,
                         "strength": s.strength,
                         "rate": s.rate,
                         "seeds": s.seeds,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsmooth.records import own
 from diffsmooth.sim import formulas
 from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.heuristics import HEURISTICS, heuristic
@@ -97,6 +98,7 @@ class Cell:
             "dynamics": self.dynamics,
             "device": self.device,
             "formulas": formulas.version(),
+            "own": {n: own.fingerprint(n) for n in (*self.heuristics, self.regime) if ".py:" in n},
         }
 
 

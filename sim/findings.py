@@ -12,7 +12,7 @@ import numpy as np
 from diffsmooth import records
 from diffsmooth.sim.cells import REFERENCE
 from diffsmooth.sim.charts import level, number, winners_name
-from diffsmooth.sim.heuristics import HEURISTICS
+from diffsmooth.sim.heuristics import HEURISTICS, heuristic
 from diffsmooth.sim.intervals import mean_or_point
 from diffsmooth.sim.regimes.base import LINKS
 
@@ -284,7 +284,7 @@ def by_remedy(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tup
         reached = float(np.mean([r["reached"] for r in mine]))
         mean = _mean([r["difference"] for r in mine])
         strengths = np.array([r["strength"] for r in mine])
-        tried = HEURISTICS[name].strengths
+        tried = heuristic(name).strengths
         ends = [int(np.isclose(strengths, end).sum()) for end in (min(tried), max(tried))]
         rates = np.array([r["rate"] for r in mine])
         won = " / ".join(str(int(w.sum())) for w in (rates < 1, rates == 1, rates > 1))

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from diffsmooth.records import Table
-from diffsmooth.sim.heuristics import HEURISTICS
+from diffsmooth.records.own import load
+from diffsmooth.sim.heuristics import HEURISTICS, Heuristic, heuristic
 from diffsmooth.theory.rules import NAMES, rule
 
 COLUMNS = ("name", "formula", "lever", "reads", "parameter", "strengths", "citation", "is")
 
 
-def table() -> Table:
+def table(own: Sequence[str] = ()) -> Table:
     """A row a name: formula, lever, what it reads, what it is tuned over, where it is from.
 
     ``is``: "rule" (from a group to advantages, in Python and in a training file), "remedy" (in the
     simulator and the map: a rule with how it enters the update), or both.
     """
     rows = []
-    for name in dict.fromkeys((*HEURISTICS, *NAMES)):
-        remedy = HEURISTICS.get(name)
-        made = rule(name) if name in NAMES else None
+    for name in dict.fromkeys((*HEURISTICS, *NAMES, *own)):
+        remedy = heuristic(name) if name in HEURISTICS or name in own else None
+        made = rule(name) if name in NAMES or (name in own and _is_rule(name)) else None
         source = remedy if remedy is not None else made
         assert source is not None
         reads = ["rewards"]
@@ -41,3 +44,8 @@ def table() -> Table:
             }
         )
     return Table.of(rows, COLUMNS)
+
+
+def _is_rule(spec: str) -> bool:
+    """Is the object of a user's file a rule, and not a remedy ready made?"""
+    return not isinstance(load(spec, "remedy"), Heuristic)

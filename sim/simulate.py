@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -13,9 +13,10 @@ from diffsmooth import records
 from diffsmooth.records import Table
 from diffsmooth.sim.atlas import MATCHES, Standing, standings
 from diffsmooth.sim.cells import REFERENCE, Cell, run_cell
-from diffsmooth.sim.heuristics import HEURISTICS, named
+from diffsmooth.sim.heuristics import HEURISTICS, Heuristic, named, register
 from diffsmooth.sim.paths import Dynamics, check_dynamics, closed_heuristics, linear_heuristics
-from diffsmooth.sim.regimes import configured, regime
+from diffsmooth.sim.regimes import Regime, configured, identify, regime
+from diffsmooth.theory.rules import Rule
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -137,8 +138,8 @@ def pick(table: list[Standing]) -> dict[str, tuple[float, float]]:
 
 
 def simulate(
-    identity: str,
-    names: tuple[str, ...] = (),
+    identity: str | Regime,
+    names: Sequence[str | Heuristic | Rule] = (),
     *,
     seeds: int = 32,
     dynamics: Dynamics = "sampled",
@@ -148,14 +149,17 @@ def simulate(
 ) -> Simulation:
     """Run one regime with the remedies named (all that can, if none is).
 
+    Regimes and remedies by name, by ``path/to/file.py:Name``, or as objects.
     ``out``: a folder for the tables, where a run that is there is read.  Raises ValueError on an
     unknown regime, parameter, remedy or kind of dynamics.
     """
     check_dynamics(dynamics)
+    identity = identity if isinstance(identity, str) else identify(identity)
+    remedies = tuple(n if isinstance(n, str) else register(n) for n in names)
     allowed = tuple(HEURISTICS) if dynamics == "sampled" else closed_heuristics()
     if device is not None:
         allowed = linear_heuristics()
-    chosen = named(names) if names else allowed
+    chosen = named(remedies) if remedies else allowed
     if REFERENCE not in chosen:
         chosen = (REFERENCE, *chosen)
     cell = Cell(configured(identity, parameters or {}), chosen, seeds, dynamics, device)

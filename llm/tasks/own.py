@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
@@ -11,6 +10,7 @@ from typing import Any
 
 from diffsmooth.llm.tasks._rows import not_finite, read_rows, shown
 from diffsmooth.llm.tasks.base import Problem, Verdict
+from diffsmooth.records import own
 
 #: ``function(row, text)`` gives a bool, a score in [0, 1], (score, canonical) or a Verdict.
 Judge = Callable[[Mapping[str, Any], str], "bool | float | tuple[float, str | None] | Verdict"]
@@ -26,37 +26,14 @@ def load_function(spec: str) -> Judge:
     Raises ``ValueError`` for a malformed ``spec`` or a file without that function,
     ``FileNotFoundError`` where there is no such file.
     """
-    path_text, colon, name = spec.rpartition(":")
-    path = Path(path_text)
-    if not colon or path.suffix != ".py" or not name.isidentifier():
+    path, _, name = spec.rpartition(":")
+    if not own.is_own(spec):
         raise ValueError(f"task is {spec!r}; allowed: path/to/file.py:function")
-    if not path.is_file():
-        raise FileNotFoundError(f"no task file {path}")
-    module_spec = importlib.util.spec_from_file_location(f"_diffsmooth_task_{path.stem}", path)
-    assert module_spec is not None
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    try:
-        module_spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise ValueError(f"{path}, line {error.lineno}: no Python: {error.msg}") from error
-    except Exception as error:
-        where = _line_of(error, path)
-        raise ValueError(
-            f"{path}{where}: loading the judge raised {type(error).__name__}: {error}"
-        ) from error
-    function = getattr(module, name, None)
+    function = own.load(spec, "task")
     if not callable(function):
         raise ValueError(f"{path} has no function {name!r}")
     judge: Judge = function
     return judge
-
-
-def _line_of(error: BaseException, path: Path) -> str:
-    """ ", line N" of the file where ``error`` passed through it last."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [f.lineno for f in frames if Path(f.filename).name == path.name]
-    return f", line {lines[-1]}" if lines else ""
 
 
 def to_verdict(result: Any) -> Verdict:

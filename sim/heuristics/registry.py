@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from diffsmooth.records import own
 from diffsmooth.sim.heuristics.base import LEARNING_RATE, Heuristic, Update, classified
 from diffsmooth.sim.heuristics.tokens import ClipCov, KLCov, SimKO
 from diffsmooth.theory.rules import PRESETS, UNCLIPPED, ClipBounds, Rule, rule
@@ -260,12 +262,58 @@ HEURISTICS: dict[str, Heuristic] = {h.name: h for h in _all()}
 
 
 def heuristic(name: str) -> Heuristic:
-    """The heuristic of that name.  Raises ValueError, naming the nearest, on an unknown one."""
+    """The remedy of that name, or of a user's file: ``path/to/file.py:Name``.
+
+    That names a Heuristic, or a rule: a class with attributes ``parameter`` and ``strengths`` (five
+    values) is tuned over them, another by its learning rate.  Raises ValueError on an unknown name,
+    naming the nearest.
+    """
     if name in HEURISTICS:
         return HEURISTICS[name]
+    if ".py:" in name:
+        return _own(name)
     near = difflib.get_close_matches(name, HEURISTICS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"unknown heuristic {name!r}{hint} Known: {', '.join(HEURISTICS)}")
+
+
+def register(remedy: Heuristic | Rule) -> str:
+    """Make a remedy, or a rule as one, known to this process; returns its name.
+
+    A rule is named by its class and tuned as its class says (see :func:`heuristic`).  Raises
+    ValueError where another remedy has the name.
+    """
+    made = remedy if isinstance(remedy, Heuristic) else _of_rule(type(remedy).__name__, remedy)
+    known = HEURISTICS.get(made.name)
+    if known is not None and known.formula != made.formula:
+        raise ValueError(f"{made.name}: another remedy has this name")
+    HEURISTICS[made.name] = made
+    return made.name
+
+
+def _own(spec: str) -> Heuristic:
+    """A user's remedy: a Heuristic, or a rule with what it is tuned by."""
+    found = own.load(spec, "remedy")
+    if isinstance(found, Heuristic):
+        return replace(found, name=spec)
+    return _of_rule(spec, rule(spec))
+
+
+def _of_rule(name: str, made: Rule) -> Heuristic:
+    """``parameter`` and ``strengths`` (five) of its class, else fifteen learning rates."""
+    parameter = getattr(made, "parameter", None)
+    if parameter is None:
+        return replace(_untuned(name, made), formula=made.formula)
+    grid = tuple(float(s) for s in getattr(made, "strengths", ()))
+    if len(grid) != len(RATES):
+        raise ValueError(f"{name}: strengths must be {len(RATES)} numbers, got {grid}")
+    return classified(
+        name,
+        lambda s: Update(replace(made, **{parameter: s})),
+        parameter,
+        grid,
+        neutral=getattr(made, "neutral", None),
+    )
 
 
 def named(names: tuple[str, ...] | None) -> tuple[str, ...]:

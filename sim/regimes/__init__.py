@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from diffsmooth.records import own
 from diffsmooth.sim.regimes.bandit import Bandit
 from diffsmooth.sim.regimes.base import Regime, Training
 from diffsmooth.sim.regimes.countdown import CountDown
@@ -30,11 +31,18 @@ SURVIVE = (0.25, 0.5, 0.75, 1.0)
 def regime(identity: str) -> Regime:
     """The regime of that id: ``name``, ``name/index``, either with ``:parameter=value,...``.
 
-    (``@`` is read as ``:``.)  Raises ValueError on an unknown name or parameter, an index out of
+    (``@`` is read as ``:``.)  A regime of the user's own is ``path/to/file.py:Name``.
+
+    Raises ValueError on an unknown name or parameter, an index out of
     range, or a value that the parameter cannot take.
     """
-    place, _, settings = identity.replace("@", ":", 1).partition(":")
-    found = _family(identity, place)
+    if ".py:" in identity:
+        file, _, rest = identity.partition(".py:")
+        place, _, settings = rest.replace("@", ":", 1).partition(":")
+        found = _own(f"{file}.py:{place}")
+    else:
+        place, _, settings = identity.replace("@", ":", 1).partition(":")
+        found = _family(identity, place)
     given: dict[str, float] = {}
     for setting in filter(None, settings.split(",")):
         key, equals, text = setting.partition("=")
@@ -59,13 +67,42 @@ def configured(identity: str, parameters: Mapping[str, float]) -> str:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f"{name}: must be a number, got {value!r}")
     settings = ",".join(f"{name}={_spelt(value)}" for name, value in sorted(parameters.items()))
-    joined = identity + (("," if ":" in identity else ":") + settings if settings else "")
+    # The colon of a user's file is not that of the parameters.
+    more = "," if ":" in identity.rpartition(".py:")[2] else ":"
+    joined = identity + (more + settings if settings else "")
     regime(joined)
     return joined
 
 
 def _spelt(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def identify(place: Regime) -> str:
+    """The id of a regime object; its class is made known to this process.
+
+    Raises ValueError where another regime has its name, or it differs from the defaults in
+    something else than numbers.
+    """
+    kind = type(place)
+    if REGIMES.setdefault(place.name, kind) is not kind:
+        raise ValueError(f"{place.name}: another regime has this name")
+    me: Any = place
+    base: Any = kind()
+    changed = {
+        f.name: getattr(me, f.name)
+        for f in dataclasses.fields(me)
+        if getattr(me, f.name) != getattr(base, f.name)
+    }
+    return configured(place.name, changed)
+
+
+def _own(spec: str) -> Regime:
+    found = own.load(spec, "regime")
+    made = found() if isinstance(found, type) else found
+    if not isinstance(made, Regime):
+        raise ValueError(f"{spec}: must be a Regime or a class of regimes, got {found!r}")
+    return made
 
 
 def _family(identity: str, place: str) -> Regime:
@@ -122,4 +159,13 @@ def identities(names: tuple[str, ...] = ()) -> tuple[str, ...]:
     )
 
 
-__all__ = ["REGIMES", "SURVIVE", "Regime", "Training", "configured", "identities", "regime"]
+__all__ = [
+    "REGIMES",
+    "SURVIVE",
+    "Regime",
+    "Training",
+    "configured",
+    "identify",
+    "identities",
+    "regime",
+]

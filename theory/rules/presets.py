@@ -90,16 +90,31 @@ def rule(name: str, **overrides: Any) -> Rule:
     to it what is not theirs: ``rule("f-grpo", base="dr-grpo")``, ``rule("eq6", ddof=1)``,
     ``rule("two-part", base="f-grpo", gamma=0.5, eps=0)``.
 
+    A rule of the user's own is named ``path/to/file.py:Name``.
+
     Raises ValueError on an unknown name (naming the nearest) or an unknown parameter.
     """
     if name in PRESETS:
         return _changed(name, PRESETS[name], overrides)
+    if ".py:" in name:
+        return _changed(name, _own(name), overrides)
     for table in (REWARD_ONLY, LIKELIHOOD):
         if name in table:
             return _changed(name, table[name](), overrides)
     near = difflib.get_close_matches(name, NAMES)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"unknown rule {name!r}{hint} Known: {', '.join(NAMES)}")
+
+
+def _own(spec: str) -> Rule:
+    """A user's rule, ``path/to/file.py:Name``: a Rule, or a class of rules with defaults."""
+    from diffsmooth.records import own
+
+    found = own.load(spec, "rule")
+    made = found() if isinstance(found, type) and issubclass(found, Rule) else found
+    if not isinstance(made, Rule):
+        raise ValueError(f"{spec}: must be a Rule or a class of rules, got {found!r}")
+    return made
 
 
 def _changed(
