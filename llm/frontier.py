@@ -84,7 +84,7 @@ def remedies() -> tuple[Remedy, ...]:
         strengths("entropy bonus", "entropy-bonus", "g", (0.03, 0.1, 0.3), base=trl),
         strengths("pass@k training", "pass-at-k", "k", (2, 4, 8)),
         rates("MaxRL", RuleChoice("maxrl")),
-        strengths("F-GRPO", "f-grpo", "gamma", (0.5, 1.0, 2.0)),
+        strengths("F-GRPO", "f-grpo", "gamma", (0.5, 1.0, 2.0), base=trl),
         strengths("unlikeliness", "unlikeliness", "weight", (0.25, 0.5, 1.0), base=trl),
         Remedy("eq6", eq6),
         strengths("centred", "centred", "g_correct", (0.1, 0.3, 1.0)),

@@ -178,7 +178,8 @@ class LossMixin:
         k3 = self._kl_cov.estimator == "k3"
         value = (-change).exp() + change - 1 if k3 else change.abs()
         weight = self._kl_weights(model, batch)
-        return self._kl_cov.beta * (weight * value).sum()
+        penalty: torch.Tensor = self._kl_cov.beta * (weight * value).sum()
+        return penalty
 
     def _kl_weights(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
         """(B, T) what a token's KL counts in TRL's loss, whatever its type."""

@@ -161,7 +161,7 @@ def _clip_higher() -> Heuristic:
         (0.24, 0.28, 0.35, 0.5, 1.0),
         neutral=0.2,
         formula="ratio clipped to [1 - .2, 1 + high]",
-        citation="2503.14476",
+        citation="2503.14476, Sec. 3.1",
         part="both",
         touches_incorrect=False,
         token_level=True,
@@ -219,7 +219,7 @@ def _all() -> tuple[Heuristic, ...]:
             NATS,
             parameter="fraction",
             formula="drop the gradient of max(1, int(fraction n)) random tokens with 1 < cov < 5",
-            citation="2505.22617",
+            citation="2505.22617, Eq. 10",
         ),
         _token_part(
             "kl-cov",
@@ -227,7 +227,7 @@ def _all() -> tuple[Heuristic, ...]:
             (0.03, 0.1, 0.3, 0.6, 1.0),
             parameter="fraction",
             formula="A r, unclipped; - |log r| on max(1, int(fraction n)) tokens of largest cov",
-            citation="2505.22617",
+            citation="2505.22617, Eq. 10",
             clip=UNCLIPPED,
         ),
         _token_part(

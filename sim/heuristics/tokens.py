@@ -86,7 +86,7 @@ class KLCov(TokenPart):
         if self.fraction == 0 or self.beta == 0:
             return None
         chosen = kl_cov_select(batch.advantage, batch.old, batch.mask, fraction=self.fraction)
-        return self.beta * chosen
+        return np.where(chosen, self.beta, 0.0)
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,10 @@ class SimKO(TokenPart):
         nodes, vocabulary = batch.law.shape
         finite = np.where(np.isfinite(batch.law), batch.law, 0.0)
         entropy = -(np.exp(batch.law) * finite).sum(-1)[batch.node]
-        scope = "response" if batch.mask.shape[1] > 1 else "batch"
-        forking = forking_tokens(entropy, batch.mask, self.quantile, scope)
+        alone = batch.mask.shape[1] == 1
+        forking = forking_tokens(
+            entropy, batch.mask, self.quantile, "batch" if alone else "response"
+        )
         positive = np.broadcast_to(batch.correct[:, None], batch.mask.shape)
         # What is drawn twice at a node has the same weights: each kind is weighed once.
         kind = (batch.node * vocabulary + batch.taken) * 4 + 2 * positive + forking

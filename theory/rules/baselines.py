@@ -50,7 +50,7 @@ class GRPO(RewardOnly):
     eps: Any = 1e-6
     ddof: int = 0
 
-    citation: ClassVar[str] = "2402.03300"
+    citation: ClassVar[str] = "2402.03300, Sec. 4.1.2"
     formula: ClassVar[str] = "(r - m) / (s + eps)"
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ from diffsmooth.theory.rules.smoothing import Smoothed
 _HEAD = """# Rules
 
 Every rule by its name: `rule(name, **strengths)` of `diffsmooth.theory.rules`,
-`rule: {name: ...}` in a configuration, `--heuristics` of the simulator (which has the rules of the
+`rule: {name: ...}` in a configuration, `--remedies` of the simulator (which has the rules of the
 last table too). This page is the output of `python -m diffsmooth.theory.rules.catalogue`.
 
 r reward, c = 1 on correct answers, w = 1 on incorrect ones, m and s the mean and deviation of the
@@ -52,7 +52,8 @@ gradient is that of -beta KL(pi_ref, pi), although its value estimates KL(pi, pi
 | in the reward | `kl-reward` | r - beta log(pi/pi_ref) before the base sees it. Over GRPO the \
 deviation divides the KL too: in groups of one kind it *is* the reward, and its strength plays no \
 part. Over a base that does not divide (`base="dr-grpo"`) it is linear in beta. |
-| with an anchor | `mara` | the reward form with the anchor's bonus of the same beta, over Dr. GRPO. |
+| with an anchor | `mara` | the reward form with the anchor's bonus of the same beta, over \
+Dr. GRPO. |
 
 In the trainer the plain way to KL in the loss is `optimisation.beta`: TRL computes it afresh at
 every update, while the rule `kl` is an advantage, from the policy that sampled, weighed and clipped
@@ -85,16 +86,16 @@ class Compared:
 _COMPARED: dict[str, Compared] = {
     "vanilla": Compared("the formula"),
     "grpo": Compared("TRL, verl", "they divide by the sample deviation: `ddof=1` (eps 1e-4, 1e-6)"),
-    "dr-grpo": Compared("the authors' code"),
+    "dr-grpo": Compared("the paper's formula; TRL's `scale_rewards=False`"),
     "rloo": Compared("the authors' formula; TRL"),
-    "psr": Compared("the authors' code (RLVR-Decomposed)"),
-    "nsr": Compared("the authors' code (RLVR-Decomposed)"),
-    "w-reinforce": Compared("the authors' code (RLVR-Decomposed)"),
-    "pass-at-k": Compared("the authors' code, analytical form"),
+    "psr": Compared("the paper's formula; the code was not read"),
+    "nsr": Compared("the paper's formula; the code was not read"),
+    "w-reinforce": Compared("the paper's formula; the code was not read"),
+    "pass-at-k": Compared("the paper's analytical form; the code was not read"),
     "pkpo": Compared(
-        "the authors' code (listing of the paper)", "scaled by k: unbiased for pass@k"
+        "the paper's listing; the code was not read", "scaled by k: unbiased for pass@k"
     ),
-    "maxrl": Compared("the authors' code"),
+    "maxrl": Compared("the paper's formula; the code was not read"),
     "f-grpo": Compared(
         "the authors' formula",
         "over GRPO, DAPO and CISPO: one advantage, three losses (the engine's); any base here",
@@ -112,7 +113,8 @@ _COMPARED: dict[str, Compared] = {
         "the authors' trainer, `_compute_advantages`, with its `advantage_threshold`",
         "`ddof=1` there; ties take their mean rank here, an arbitrary order there",
     ),
-    "ucpo": Compared("the authors' formula"),
+    "ucpo": Compared("the paper's formula; the code was not read"),
+    "relative": Compared("ours", "-"),
     "mara": Compared(
         "the paper's algorithm",
         "the KL is part of the rule; the threshold of a high reward is correctness",
@@ -154,7 +156,7 @@ _TOKENS: dict[str, _Inside] = {
         "ratio clipped to [1 - low, 1 + high]",
         "rewards, log-probs",
         f"low = {tokens.CLIP_HIGHER.low}, high = {tokens.CLIP_HIGHER.high}",
-        "2503.14476",
+        "2503.14476, Sec. 3.1",
         Compared("TRL, verl"),
     ),
     "clip-cov": _Inside(
@@ -162,7 +164,7 @@ _TOKENS: dict[str, _Inside] = {
         "low < (A - mean A)(l - mean l) < high",
         "rewards, log-probs",
         _defaults(tokens.clip_cov_drop),
-        "2505.22617",
+        "2505.22617, Eq. 10",
         Compared(
             _COV + "`compute_policy_loss_clip_cov`",
             "chosen once a generation, from the policy that sampled; there at every update from "
@@ -174,7 +176,7 @@ _TOKENS: dict[str, _Inside] = {
         "largest (A - mean A)(l - mean l)",
         "rewards, log-probs",
         _defaults(tokens.kl_cov_select) + ", beta = 1",
-        "2505.22617",
+        "2505.22617, Eq. 10",
         Compared(
             _COV + "`compute_policy_loss_kl_cov`",
             "chosen once a generation; there at every update. No clipping beside it there and in "

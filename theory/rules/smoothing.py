@@ -137,7 +137,7 @@ class Smoothed(Rule):
     entry: Entry = "advantage"
 
     part: ClassVar[Part] = "both"
-    citation: ClassVar[str] = "2511.19942"
+    citation: ClassVar[str] = "2511.19942, Eq. 6 (Eq. 4 in the reward)"
     formula: ClassVar[str] = "A - g_p c x + g_n w x"
 
     def __post_init__(self) -> None:
