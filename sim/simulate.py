@@ -34,7 +34,7 @@ def simulate(
     allowed = tuple(HEURISTICS) if dynamics == "sampled" else closed_heuristics()
     if device is not None:
         allowed = linear_heuristics()
-    chosen = names or allowed
+    chosen = tuple(dict.fromkeys(names)) or allowed
     if REFERENCE not in chosen:
         chosen = (REFERENCE, *chosen)
     cell = Cell(identity, chosen, seeds, dynamics, device)

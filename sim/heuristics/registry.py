@@ -269,7 +269,7 @@ def heuristic(name: str) -> Heuristic:
 
 
 def named(names: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The names given to ``--heuristics``; empty (all of them) where the option was left out.
+    """The names given to ``--heuristics``, each once; empty (all) where the option was left out.
 
     Raises ValueError, listing what there is, on an option without a value or an unknown name.
     """
@@ -281,4 +281,4 @@ def named(names: tuple[str, ...] | None) -> tuple[str, ...]:
         )
     for name in names:
         heuristic(name)
-    return names
+    return tuple(dict.fromkeys(names))
