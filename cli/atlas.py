@@ -24,12 +24,12 @@ class Atlas:
     heuristics: tuple[str, ...] | None = None
     """The old word for --remedies."""
 
-    seeds: int = 32
-    """Independent problem sets a cell."""
+    seeds: int | None = None
+    """Independent problem sets a cell; 32 if the option is left out."""
 
-    cells: int = 56
+    cells: int | None = None
     """Cells of the map, the same number of each family, chosen to span every parameter and the
-    values of ``survive`` (half an hour on two cores)."""
+    values of ``survive``; 8 a family if the option is left out (half an hour on two free cores)."""
 
     full: bool = False
     """All 303 cells of the sweeps, at each family's own ``survive``, instead of ``--cells``."""
@@ -38,7 +38,7 @@ class Atlas:
     """One in so many of the 303 cells instead, each parameter's range kept (1: all)."""
 
     quick: bool = False
-    """A small map in a few minutes: 14 cells, 8 seeds."""
+    """A small map in a few minutes: 2 cells a family, 8 seeds."""
 
     jobs: int = 2
     """Worker processes."""
@@ -57,25 +57,32 @@ class Atlas:
             raise ValueError(f"--jobs: must be at least 1, got {self.jobs}")
         if self.every is not None and self.every < 1:
             raise ValueError(f"--every: must be at least 1, got {self.every}")
-        if self.full + self.quick + (self.every is not None) > 1:
-            raise ValueError("--full, --quick, --every: give one of them at most")
+        if self.full + self.quick + (self.every is not None) + (self.cells is not None) > 1:
+            raise ValueError("--full, --quick, --every, --cells: give one of them at most")
+        if self.quick and self.seeds is not None:
+            raise ValueError("--quick: has 8 seeds; give --cells and --seeds instead")
         if self.regimes == ():
-            raise ValueError("--regimes: at least one name is needed, or leave the option out")
+            raise ValueError(
+                "--regimes: at least one of bandit, multiplicity, strategies, tree, countdown, "
+                "maze, noisy is needed; leave the option out for all"
+            )
 
 
 def run(config: Atlas) -> int:
     """Run what is missing, then write tables, figures and the page; returns 0."""
     from diffsmooth.cli.simulate import one_word
     from diffsmooth.sim.heuristics import named
+    from diffsmooth.sim.regimes import REGIMES
     from diffsmooth.sim.report import make_atlas
 
+    regimes = config.regimes or tuple(REGIMES)
     make_atlas(
         config.out,
-        regimes=config.regimes or (),
+        regimes=regimes,
         heuristics=named(one_word(config.remedies, config.heuristics)),
-        seeds=8 if config.quick else config.seeds,
+        seeds=8 if config.quick else 32 if config.seeds is None else config.seeds,
         every=1 if config.full else config.every,
-        cells=14 if config.quick else config.cells,
+        cells=2 * len(set(regimes)) if config.quick else config.cells,
         jobs=config.jobs,
         engine=config.engine,
     )

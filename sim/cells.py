@@ -72,6 +72,8 @@ class Cell:
         regime(self.regime)
         for name in self.heuristics:
             heuristic(name)
+        if len(set(self.heuristics)) < len(self.heuristics):
+            raise ValueError(f"heuristics: each once, got {', '.join(self.heuristics)}")
         if self.seeds < 4:
             raise ValueError(f"seeds: at least 4 (half tune, half compare), got {self.seeds}")
 

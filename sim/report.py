@@ -30,8 +30,8 @@ from diffsmooth.sim.sweep import Engine, path, run_cells
 DRAWN = HEURISTICS["centred"].strengths[2]
 
 
-#: Cells of the map unless told otherwise.
-CELLS = 56
+#: Cells of each family in the map unless told otherwise.
+EACH = 8
 
 
 def atlas_cells(
@@ -39,17 +39,20 @@ def atlas_cells(
     heuristics: tuple[str, ...],
     seeds: int,
     every: int | None = None,
-    cells: int = CELLS,
+    cells: int | None = None,
 ) -> list[Cell]:
-    """The cells of the map: a design of ``cells``, or one in ``every`` of the sweeps.
+    """The cells of the map: a design of ``cells`` (8 a family), or one in ``every`` of the sweeps.
 
     Raises ValueError on unknown names, or where so few cells cannot span a family.
     """
     names = tuple(dict.fromkeys((REFERENCE, *(heuristics or HEURISTICS))))
-    places = regimes or tuple(REGIMES)
+    places = tuple(dict.fromkeys(regimes or REGIMES))
     for place in places:
         identities((place,))
-    chosen = design(places, cells) if every is None else subset(places, every)
+    if every is None:
+        chosen = design(places, EACH * len(places) if cells is None else cells)
+    else:
+        chosen = subset(places, every)
     return [Cell(identity, names, seeds) for identity in chosen]
 
 
@@ -60,7 +63,7 @@ def make_atlas(
     heuristics: tuple[str, ...] = (),
     seeds: int = 32,
     every: int | None = None,
-    cells: int = CELLS,
+    cells: int | None = None,
     jobs: int = 2,
     engine: Engine = "local",
 ) -> Path:
@@ -108,16 +111,18 @@ def _command(
     heuristics: tuple[str, ...],
     seeds: int,
     every: int | None,
-    cells: int,
+    cells: int | None,
 ) -> str:
     """The command that makes the same page."""
     words = ["diffsmooth atlas"]
+    if set(regimes) == set(REGIMES):
+        regimes = ()
     for option, names in (("--regimes", regimes), ("--remedies", heuristics)):
         words += [option, *names] if names else []
     words += [f"--seeds {seeds}"] if seeds != Cell.seeds else []
     if every is not None:
         words += ["--full" if every == 1 else f"--every {every}"]
-    elif cells != CELLS:
+    elif cells is not None:
         words += [f"--cells {cells}"]
     return " ".join(words)
 

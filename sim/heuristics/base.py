@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import isfinite
 
 from diffsmooth.sim.heuristics.tokens import TokenPart
 from diffsmooth.theory.rules import PKPO, RLOO, ClipBounds, PassAtK, Rule, Smoothed
@@ -48,6 +49,10 @@ class Update:
     def __post_init__(self) -> None:
         if not 0 <= self.replay < float("inf"):
             raise ValueError(f"replay: must be at least 0 and finite, got {self.replay}")
+        if not 0 < self.rate < float("inf"):
+            raise ValueError(f"learning rate: must be positive and finite, got {self.rate}")
+        if self.adaptive is not None and not 0 <= self.adaptive < float("inf"):
+            raise ValueError(f"multiple of g*: must be at least 0 and finite, got {self.adaptive}")
 
 
 @dataclass(frozen=True)
@@ -106,10 +111,11 @@ class Heuristic:
     def at(self, strength: float, rate: float = 1.0) -> Update:
         """The update at any strength, at ``rate`` times its learning rate.
 
-        Raises ValueError where the rule does not allow the strength, or unless rate > 0.
+        Raises ValueError where the rule does not allow the strength, on one that is not finite, or
+        unless rate > 0 and is finite.
         """
-        if not rate > 0:
-            raise ValueError(f"rate: must be positive, got {rate}")
+        if not isfinite(strength):
+            raise ValueError(f"{self.name}: {self.parameter} must be finite, got {strength}")
         update = self.make(strength)
         return replace(update, rate=update.rate * rate)
 

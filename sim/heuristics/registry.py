@@ -317,7 +317,7 @@ def _of_rule(name: str, made: Rule) -> Heuristic:
 
 
 def named(names: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The names given to ``--remedies``; empty (all of them) where the option was left out.
+    """The names given to ``--remedies``, each once; empty (all) where the option was left out.
 
     Raises ValueError, listing what there is, on an option without a value or an unknown name.
     """
@@ -327,4 +327,4 @@ def named(names: tuple[str, ...] | None) -> tuple[str, ...]:
         raise ValueError(f"--remedies: at least one name is needed. Known: {', '.join(HEURISTICS)}")
     for name in names:
         heuristic(name)
-    return names
+    return tuple(dict.fromkeys(names))

@@ -48,8 +48,8 @@ LINKS = {
     "held-out prompts": "the test prompts are other prompts, which share strategies with those "
     "trained on",
     "same problems": "the test prompts are the training prompts, unchanged; each has one solution",
-    "control": "`survive` = 1: no solution is voided, the test is the training itself, and pass@k "
-    "of the two is one number",
+    "control": "`survive` = 1: no solution is voided, and the test asks what training rewarded (in "
+    "`noisy` up to the verifier's errors)",
 }
 
 
