@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from diffsmooth.sim.dynamics.draws import Sampler
-from diffsmooth.sim.dynamics.models import softmax
+from diffsmooth.sim.policies import softmax
 from diffsmooth.sim.regimes import regime
 
 COPIES, SEEDS, GROUP, ROUNDS = 5, 32, 8, 15

@@ -71,15 +71,15 @@ class Atlas:
 def run(config: Atlas) -> int:
     """Run what is missing, then write tables, figures and the page; returns 0."""
     from diffsmooth.cli.simulate import one_word
-    from diffsmooth.sim.heuristics import named
     from diffsmooth.sim.regimes import REGIMES
+    from diffsmooth.sim.remedies import named
     from diffsmooth.sim.report import make_atlas
 
     regimes = config.regimes or tuple(REGIMES)
     make_atlas(
         config.out,
         regimes=regimes,
-        heuristics=named(one_word(config.remedies, config.heuristics)),
+        remedies=named(one_word(config.remedies, config.heuristics)),
         seeds=8 if config.quick else 32 if config.seeds is None else config.seeds,
         every=1 if config.full else config.every,
         cells=2 * len(set(regimes)) if config.quick else config.cells,

@@ -46,7 +46,7 @@ class Simulate:
 
 def run(config: Simulate) -> int:
     """Run the cell, print who stands where, draw the figure; returns 0."""
-    from diffsmooth.sim.heuristics import named
+    from diffsmooth.sim.remedies import named
     from diffsmooth.sim.simulate import simulate
 
     found = simulate(
@@ -96,7 +96,7 @@ def _show(found: Simulation) -> None:
     for s in standings:
         d = s.difference
         grid.add_row(
-            s.heuristic,
+            s.remedy,
             f"{s.strength:g}",
             f"x{s.rate:.3g}",
             f"{s.value:.3f}",

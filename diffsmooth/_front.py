@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from diffsmooth.llm.results import Comparison, Evaluated
     from diffsmooth.records import Table
-    from diffsmooth.sim.heuristics import Heuristic
     from diffsmooth.sim.regimes import Regime
+    from diffsmooth.sim.remedies import Remedy
     from diffsmooth.sim.simulate import Simulation
     from diffsmooth.theory.rules import Rule
     from diffsmooth.theory.verify.shown import Report
@@ -105,7 +105,7 @@ def verify(*ids: str, deep: bool = False, seed: int = 0, jobs: int = 1) -> Repor
 def simulate(
     regime: str | Regime = "bandit",
     *,
-    remedies: Sequence[str | Heuristic | Rule] = (),
+    remedies: Sequence[str | Remedy | Rule] = (),
     seeds: int = 32,
     survive: float | None = None,
     dynamics: Literal["sampled", "exact", "flow", "natural", "response"] = "sampled",

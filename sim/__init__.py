@@ -1,1 +1,1 @@
-"""What happens on tables: heuristics, regimes, dynamics, and the map of where each remedy fails."""
+"""What happens on tables: remedies, regimes, dynamics, and the map of where each remedy fails."""

@@ -40,11 +40,11 @@ import numpy as np
 
 from diffsmooth.sim.atlas import load, standings
 from diffsmooth.sim.cells import REFERENCE, REFERENCE_STRENGTH, Cell
-from diffsmooth.sim.dynamics.models import Float
-from diffsmooth.sim.heuristics import HEURISTICS, heuristic
 from diffsmooth.sim.intervals import LEAST, Interval, clopper_pearson, jackknife, wilson
+from diffsmooth.sim.policies import Float
 from diffsmooth.sim.predictions import BETA, entropy_speeds
 from diffsmooth.sim.regimes import regime
+from diffsmooth.sim.remedies import REMEDIES, remedy_named
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -159,9 +159,7 @@ def _over_cells(counts: Float, statistic: Callable[[Float], float], least: float
 
 
 def _rows(runs: dict[str, Any], name: str, strength: float) -> Any:
-    return (
-        (runs["heuristic"] == name) & np.isclose(runs["strength"], strength) & (runs["rate"] == 1)
-    )
+    return (runs["remedy"] == name) & np.isclose(runs["strength"], strength) & (runs["rate"] == 1)
 
 
 #: (at, predicted, measured, the theory's answer, the measured answer)
@@ -180,7 +178,7 @@ def _optimum(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> Iterat
 
 
 def _entropy(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> Iterator[Answer]:
-    if not {"entropy-bonus", "entropy-penalty"} <= set(cell.heuristics):
+    if not {"entropy-bonus", "entropy-penalty"} <= set(cell.remedies):
         return
     column = runs["at kl:pass@1"].astype(np.float64)
     bonus = column[_rows(runs, "entropy-bonus", ENTROPY_STRENGTH)]
@@ -212,21 +210,21 @@ def _held(
     name: str, parameter: str, cell: Cell, runs: dict[str, Any], theory: dict[str, Any]
 ) -> Iterator[Answer]:
     """Predicted: the log of what smoothing gives to H(q) over what GRPO takes."""
-    if name not in cell.heuristics or theory["solutions"].mean() < ONE_SOLUTION:
+    if name not in cell.remedies or theory["solutions"].mean() < ONE_SOLUTION:
         return
     given, taken = theory["speeds"][name], -theory["speeds"][REFERENCE]
     if given <= 0 or taken <= 0:  # what is rewarded has one answer a prompt: nothing moves H(q)
         return
-    for strength in HEURISTICS[name].strengths:
+    for strength in REMEDIES[name].strengths:
         predicted = float(np.log(strength * given / taken))
         if abs(predicted) > 1e-9:  # at one time g*, uncapped, the theory stands on the boundary
             yield from _signs(f"{parameter}={strength}", predicted, _early(runs, name, strength))
 
 
 def _literal(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> Iterator[Answer]:
-    if "literal" not in cell.heuristics or theory["solutions"].mean() < ONE_SOLUTION:
+    if "literal" not in cell.remedies or theory["solutions"].mean() < ONE_SOLUTION:
         return
-    strength = HEURISTICS["literal"].strengths[0]  # the smallest: C5 is about the first instant
+    strength = REMEDIES["literal"].strengths[0]  # the smallest: C5 is about the first instant
     plain = _early(runs, REFERENCE, REFERENCE_STRENGTH)
     measured = _early(runs, "literal", strength) - plain
     yield from _signs("", strength * theory["speeds"]["literal"], measured)
@@ -237,8 +235,8 @@ def _part(cell: Cell, runs: dict[str, Any], theory: dict[str, Any]) -> Iterator[
     if not table:
         return
     predicted = float(theory["solutions"].mean()) - ONE_SOLUTION
-    across = heuristic(table[0].heuristic).part == "across"
-    yield table[0].heuristic, predicted, -1.0 if across else 1.0, predicted < 0, across
+    across = remedy_named(table[0].remedy).part == "across"
+    yield table[0].remedy, predicted, -1.0 if across else 1.0, predicted < 0, across
 
 
 _QUESTIONS = {

@@ -23,10 +23,10 @@ import numpy as np
 
 from diffsmooth import records
 from diffsmooth.sim.cells import REFERENCE, REFERENCE_STRENGTH, Cell
-from diffsmooth.sim.dynamics.models import Bool, Float
-from diffsmooth.sim.heuristics import heuristic
 from diffsmooth.sim.intervals import LEAST, Interval, adjusted, mean_or_point, p_value
+from diffsmooth.sim.policies import Bool, Float
 from diffsmooth.sim.regimes import regime
+from diffsmooth.sim.remedies import remedy_named
 from diffsmooth.sim.statistics import interquartile_mean, probability_of_improvement
 from diffsmooth.sim.sweep import path
 
@@ -64,7 +64,7 @@ class Standing:
         Two-sided p of no margin; 1 for the last.
     """
 
-    heuristic: str
+    remedy: str
     strength: float
     seeds: int
     reached: float
@@ -113,7 +113,7 @@ def standings(runs: Mapping[str, Any], primary: str, match: str) -> list[Standin
     tuned = _tuned(runs, column, ended, own, REFERENCE)
     base = np.where(tuned.arrived, tuned.values, own[runs["seed"][plain] % 2 == 1])
     chosen = {REFERENCE: replace(tuned, values=base)}
-    for name in dict.fromkeys(runs["heuristic"]):
+    for name in dict.fromkeys(runs["remedy"]):
         if name != REFERENCE:
             found = _tuned(runs, column, ended, own, name)
             lost = np.minimum(ended[_rows(runs, name, found.strength, found.rate) & odd], base)
@@ -134,10 +134,10 @@ def standings(runs: Mapping[str, Any], primary: str, match: str) -> list[Standin
         )
         for name, trial in chosen.items()
     ]
-    ranked = sorted(out, key=lambda s: (not s.keeps_up, -s.difference.value, s.heuristic))
+    ranked = sorted(out, key=lambda s: (not s.keeps_up, -s.difference.value, s.remedy))
     out = []
     for s, after in pairwise(ranked):
-        ahead = chosen[s.heuristic].values - chosen[after.heuristic].values
+        ahead = chosen[s.remedy].values - chosen[after.remedy].values
         out.append(replace(s, margin=mean_or_point(ahead), margin_p=_p(ahead)))
     return out + ranked[-1:]
 
@@ -153,7 +153,7 @@ def _tuned(runs: Mapping[str, Any], column: Float, ended: Float, plain: Float, n
     Best by the mean difference to the reference at its own learning rate, lost seeds counted, of
     the trials that keep up there; if none does, of those that arrive most often.
     """
-    mine = runs["heuristic"] == name
+    mine = runs["remedy"] == name
     rates = runs["rate"] if "rate" in runs else np.ones(len(mine))
     best: tuple[tuple[float, float], _Trial] | None = None
     for strength, rate in dict.fromkeys(zip(runs["strength"][mine], rates[mine], strict=True)):
@@ -171,7 +171,7 @@ def _tuned(runs: Mapping[str, Any], column: Float, ended: Float, plain: Float, n
 
 
 def _rows(runs: Mapping[str, Any], name: str, strength: float, rate: float = 1.0) -> Bool:
-    rows = (runs["heuristic"] == name) & (runs["strength"] == strength)
+    rows = (runs["remedy"] == name) & (runs["strength"] == strength)
     return np.asarray(rows & (runs["rate"] == rate) if "rate" in runs else rows)
 
 
@@ -199,8 +199,8 @@ def summary(cells: Sequence[Cell], out: Path) -> pa.Table:
                         "survive": float("nan") if place.survive is None else place.survive,
                         "match": match,
                         "rank": rank,
-                        "heuristic": s.heuristic,
-                        "part": heuristic(s.heuristic).part,
+                        "remedy": s.remedy,
+                        "part": remedy_named(s.remedy).part,
                         "strength": s.strength,
                         "rate": s.rate,
                         "seeds": s.seeds,
@@ -221,7 +221,7 @@ def summary(cells: Sequence[Cell], out: Path) -> pa.Table:
                     }
                 )
     for match in MATCHES:
-        mine = [r for r in rows if r["match"] == match and r["heuristic"] != REFERENCE]
+        mine = [r for r in rows if r["match"] == match and r["remedy"] != REFERENCE]
         for row, q in zip(mine, adjusted([r["p"] for r in mine]), strict=True):
             row["q"] = float(q)
         first = [r for r in rows if r["match"] == match and r["rank"] == 0]

@@ -1,6 +1,6 @@
 """One cell of the map: a regime with all remedies, and what is kept of it.
 
-Three tables a cell: ``runs`` (one row per heuristic, strength, learning rate and seed: where it
+Three tables a cell: ``runs`` (one row per remedy, strength, learning rate and seed: where it
 ended, where it was at matched pass@1 and at matched KL, and the area under its frontier),
 ``frontier`` (the path: means over seeds, with 95 % intervals of the regime's measure and of H(q))
 and ``theory`` (what the theorems say of the cell's base policies, seed by seed).
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from diffsmooth.records import own
 from diffsmooth.sim import formulas
-from diffsmooth.sim.dynamics.models import Float
-from diffsmooth.sim.heuristics import HEURISTICS, heuristic
 from diffsmooth.sim.intervals import mean_intervals
 from diffsmooth.sim.matching import at_level, frontier_area, level
 from diffsmooth.sim.measures import KS, collapse_time
 from diffsmooth.sim.paths import Dynamics, Laboratory, Paths
+from diffsmooth.sim.policies import Float
 from diffsmooth.sim.predictions import predictions
 from diffsmooth.sim.regimes import regime
+from diffsmooth.sim.remedies import REMEDIES, remedy_named
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +48,7 @@ FINAL = (
 MATCHED = ("pass@1", "test_pass@16", "test_pass@256", "class_entropy", "distinct@16", "kl")
 #: Presets of the smoothing rule that differ by their reduction only.
 _ONE_TOKEN = ("token", "spread", "mean")
-#: Heuristics that can be another's twin, see :func:`twin`.
+#: Remedies that can be another's twin, see :func:`twin`.
 _TWINS = {"psr": "vanilla", **dict.fromkeys(_ONE_TOKEN, "eq6")}
 FRONTIER = tuple(
     dict.fromkeys((*(f"{where}pass@{k}" for where in ("", "test_") for k in KS), *FINAL))
@@ -57,55 +57,55 @@ FRONTIER = tuple(
 
 @dataclass(frozen=True)
 class Cell:
-    """What is run: a regime's id, the heuristics, the number of seeds, the dynamics.
+    """What is run: a regime's id, the remedies, the number of seeds, the dynamics.
 
     ``device``: where exact dynamics run in torch; None is NumPy and compiled kernels here.
     """
 
     regime: str
-    heuristics: tuple[str, ...] = tuple(HEURISTICS)
+    remedies: tuple[str, ...] = tuple(REMEDIES)
     seeds: int = 32
     dynamics: Dynamics = "sampled"
     device: str | None = None
 
     def __post_init__(self) -> None:
         regime(self.regime)
-        for name in self.heuristics:
-            heuristic(name)
-        if len(set(self.heuristics)) < len(self.heuristics):
-            raise ValueError(f"heuristics: each once, got {', '.join(self.heuristics)}")
+        for name in self.remedies:
+            remedy_named(name)
+        if len(set(self.remedies)) < len(self.remedies):
+            raise ValueError(f"remedies: each once, got {', '.join(self.remedies)}")
         if self.seeds < 4:
             raise ValueError(f"seeds: at least 4 (half tune, half compare), got {self.seeds}")
 
     def key(self) -> dict[str, Any]:
         """Everything that decides the cell's numbers: its stored tables are named by its hash.
 
-        The regime and its training with all their parameters, every trial of every heuristic with
+        The regime and its training with all their parameters, every trial of every remedy with
         the update that it stands for, seeds, dynamics, device, and the version of the formulas.
         """
         place = regime(self.regime)
-        remedies = {}
-        stand_ins = (_TWINS[name] for name in self.heuristics if name in _TWINS)
-        for name in dict.fromkeys((REFERENCE, *self.heuristics, *stand_ins)):
-            remedy = heuristic(name)
-            remedies[name] = [f"{s!r} x{r!r}: {remedy.at(s, r)!r}" for s, r in remedy.trials]
+        trials = {}
+        stand_ins = (_TWINS[name] for name in self.remedies if name in _TWINS)
+        for name in dict.fromkeys((REFERENCE, *self.remedies, *stand_ins)):
+            remedy = remedy_named(name)
+            trials[name] = [f"{s!r} x{r!r}: {remedy.at(s, r)!r}" for s, r in remedy.trials]
         return {
             "regime": self.regime,
             "parameters": repr(place),
             "training": repr(place.training),
             "primary": place.primary,
-            "heuristics": list(self.heuristics),
-            "remedies": remedies,
+            "remedies": list(self.remedies),
+            "trials": trials,
             "seeds": self.seeds,
             "dynamics": self.dynamics,
             "device": self.device,
             "formulas": formulas.version(),
-            "own": {n: own.fingerprint(n) for n in (*self.heuristics, self.regime) if ".py:" in n},
+            "own": {n: own.fingerprint(n) for n in (*self.remedies, self.regime) if ".py:" in n},
         }
 
 
 def run_cell(cell: Cell) -> dict[str, pa.Table]:
-    """Run every heuristic of the cell; the tables by name."""
+    """Run every remedy of the cell; the tables by name."""
     import pyarrow as pa
 
     laboratory = Laboratory(
@@ -118,11 +118,11 @@ def run_cell(cell: Cell) -> dict[str, pa.Table]:
     span = _span(reference)
     runs, frontier = [], []
     done = {REFERENCE: reference}
-    for name in cell.heuristics:
+    for name in cell.remedies:
         same = twin(laboratory, name)
         if same not in done:
             done[same] = laboratory.tune(same)
-        paths = replace(done[same], heuristic=name)
+        paths = replace(done[same], remedy=name)
         runs.append(_runs(paths, goals, primary, span))
         frontier.append(_frontier(paths, bands))
     return {
@@ -133,7 +133,7 @@ def run_cell(cell: Cell) -> dict[str, pa.Table]:
 
 
 def twin(laboratory: Laboratory, name: str) -> str:
-    """The heuristic that does exactly the same here and need not be run twice.
+    """The remedy that does exactly the same here and need not be run twice.
 
     PSR is vanilla on rewards 0 and 1; sums, means and tokens are one where answers have one token;
     both only while they are tuned over the same trials.
@@ -142,7 +142,7 @@ def twin(laboratory: Laboratory, name: str) -> str:
     if name in _ONE_TOKEN and not (single and np.all(laboratory.environment.lengths == 1)):
         return name
     other = _TWINS.get(name, name)
-    return other if heuristic(other).trials == heuristic(name).trials else name
+    return other if remedy_named(other).trials == remedy_named(name).trials else name
 
 
 def _span(reference: Paths) -> tuple[Float, Float]:
@@ -158,7 +158,7 @@ def _runs(
 
     strengths, seeds = paths.measures["pass@1"].shape[1:]
     columns = {
-        "heuristic": np.full(strengths * seeds, paths.heuristic),
+        "remedy": np.full(strengths * seeds, paths.remedy),
         "strength": np.repeat(np.array(paths.strengths, dtype=np.float64), seeds),
         "rate": np.repeat(np.array(paths.rates, dtype=np.float64), seeds),
         "seed": np.tile(np.arange(seeds, dtype=np.int32), strengths),
@@ -185,7 +185,7 @@ def _frontier(paths: Paths, bands: Iterable[str]) -> pa.Table:
 
     steps, strengths = len(paths.steps), len(paths.strengths)
     columns = {
-        "heuristic": np.full(steps * strengths, paths.heuristic),
+        "remedy": np.full(steps * strengths, paths.remedy),
         "strength": np.tile(np.array(paths.strengths, dtype=np.float64), steps),
         "rate": np.tile(np.array(paths.rates, dtype=np.float64), steps),
         "step": np.repeat(paths.steps, strengths),

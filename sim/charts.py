@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from diffsmooth.sim.dynamics.models import Float
+    from diffsmooth.sim.policies import Float
 
 #: Measures in words, for axes.
 WORDS = {
@@ -54,7 +54,7 @@ def frontier(
 ) -> Figure:
     """Correctness against the primary measure along training; pass@k on test and on train.
 
-    ``chosen``: heuristic -> (strength, rate), at most eight so that each keeps a look of its own.
+    ``chosen``: remedy -> (strength, rate), at most eight so that each keeps a look of its own.
     Lines are means over seeds and bars their 95 % intervals, unpaired; an open circle is the base
     policy, where every line starts.
     """
@@ -62,7 +62,7 @@ def frontier(
     with canvas(path, 2, 2, (4.4, 3.3)) as (figure, grid):
         paths, distance, test, train = grid.reshape(-1)
         for index, (name, (strength, rate)) in enumerate(chosen.items()):
-            rows = (data["heuristic"] == name) & np.isclose(data["strength"], strength)
+            rows = (data["remedy"] == name) & np.isclose(data["strength"], strength)
             rows &= np.isclose(data["rate"], rate)
             # Each remedy has its markers and bars at places of its own.
             at = (1 + index % 4, 4)
@@ -371,14 +371,14 @@ def winners(table: pa.Table, match: str, link: str, path: Path) -> Path:
     """
     data = columns(table)
     at = data["match"] == match
-    names = [n for n in dict.fromkeys(data["heuristic"][at]) if n != REFERENCE]
-    mean = {n: float(data["difference"][at & (data["heuristic"] == n)].mean()) for n in names}
+    names = [n for n in dict.fromkeys(data["remedy"][at]) if n != REFERENCE]
+    mean = {n: float(data["difference"][at & (data["remedy"] == n)].mean()) for n in names}
     names.sort(key=lambda n: mean[n])
     y = np.arange(len(names))
     with canvas(path, 1, 3, (3.7, 1.4 + 0.21 * max(len(names), 8))) as (figure, grid):
         effect, first, sure = grid[0]
         for place, name in enumerate(names):
-            rows = at & (data["heuristic"] == name)
+            rows = at & (data["remedy"] == name)
             difference = data["difference"][rows]
             tenth, ninth = np.quantile(difference, (0.1, 0.9))
             effect.plot([tenth, ninth], [place, place], color="0.6", lw=1)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from diffsmooth.sim.cells import Cell
 
 
-def run_on_ray(cells: Sequence[Cell], out: Path) -> Iterator[None]:
-    """Run the cells as Ray tasks; yields once per finished cell.
+def run_on_ray(
+    cells: Sequence[Cell], write: Callable[[Cell, Mapping[str, Any]], None]
+) -> Iterator[None]:
+    """Run the cells as Ray tasks; yields once per finished cell, whose tables ``write`` has kept.
 
     The address comes from RAY_ADDRESS; without it a local cluster is started.  Workers return their
     tables and the caller writes them, so that no shared disk is needed.  A worker that dies loses
@@ -22,7 +24,6 @@ def run_on_ray(cells: Sequence[Cell], out: Path) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise ImportError("--engine ray needs: pip install 'diffsmooth[ray]'") from error
     from diffsmooth.sim.cells import run_cell
-    from diffsmooth.sim.sweep import write
 
     started = not ray.is_initialized()
     if started:
@@ -33,7 +34,7 @@ def run_on_ray(cells: Sequence[Cell], out: Path) -> Iterator[None]:
         while waiting:
             ready, _ = ray.wait(list(waiting), num_returns=1)
             cell = waiting.pop(ready[0])
-            write(out, cell, ray.get(ready[0]))
+            write(cell, ray.get(ready[0]))
             yield
     finally:
         if started:

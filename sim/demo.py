@@ -16,9 +16,9 @@ import numpy as np
 
 from diffsmooth import records
 from diffsmooth.sim.dynamics.exact import expected_gradient, flow
-from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.environment import Environment
 from diffsmooth.sim.measures import KS, measure
+from diffsmooth.sim.policies import Float
 from diffsmooth.sim.regimes.bandit import Bandit
 
 if TYPE_CHECKING:

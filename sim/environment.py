@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.models import Bool, Float, Int, Model
+from diffsmooth.sim.policies import Bool, Float, Int, Model
 
 
 @dataclass(frozen=True, eq=False)

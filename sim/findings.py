@@ -12,9 +12,9 @@ import numpy as np
 from diffsmooth import records
 from diffsmooth.sim.cells import REFERENCE
 from diffsmooth.sim.charts import level, number, winners_name
-from diffsmooth.sim.heuristics import HEURISTICS, heuristic
 from diffsmooth.sim.intervals import mean_or_point
 from diffsmooth.sim.regimes.base import LINKS
+from diffsmooth.sim.remedies import REMEDIES, remedy_named
 
 #: Figures of the map that stand on the page beside the winners, with what they show.
 FIGURES = {
@@ -59,7 +59,7 @@ def write_findings(out: Path, page: Path) -> Path:
             raise FileNotFoundError(f"{file}: run diffsmooth atlas --out {out.name} first")
     rows = records.read_table(tables["summary"]).to_pylist()
     shares = records.read_table(tables["shares"]).to_pylist()
-    remedies = list(dict.fromkeys(r["heuristic"] for r in rows))
+    remedies = list(dict.fromkeys(r["remedy"] for r in rows))
     parts = ["# Where each remedy helps: the atlas's findings", _first_lines(rows)]
     parts += [_lead(rows, remedies)]
     for link in LINKS:
@@ -121,13 +121,13 @@ def _first_lines(rows: Sequence[dict[str, Any]]) -> str:
         cells = len({r["cell"] for r in mine})
         ranked = by_remedy(mine)[1]
         means = {
-            row[0]: float(np.mean([r["difference"] for r in mine if r["heuristic"] == row[0]]))
+            row[0]: float(np.mean([r["difference"] for r in mine if r["remedy"] == row[0]]))
             for row in ranked
         }
         if not means:
             continue
         best = max(means, key=lambda name: means[name])
-        its = [r for r in mine if r["heuristic"] == best]
+        its = [r for r in mine if r["remedy"] == best]
         said.append(
             f"With {link}, at matched pass@1, **{best}** gains most over GRPO on average: "
             f"{_mean([r['difference'] for r in its])} in the regime's measure over {cells} cells, "
@@ -139,7 +139,7 @@ def _first_lines(rows: Sequence[dict[str, Any]]) -> str:
 
 def _control(rows: Sequence[dict[str, Any]]) -> str:
     """One sentence on the cells where nothing is voided."""
-    mine = [r for r in rows if r["match"] == "pass@1" and r["heuristic"] != REFERENCE]
+    mine = [r for r in rows if r["match"] == "pass@1" and r["remedy"] != REFERENCE]
     if not mine:
         return "In the control nothing was compared."
     up = [r["difference"] for r in mine if r["keeps_up"]]
@@ -161,9 +161,7 @@ def _by_survive(rows: Sequence[dict[str, Any]]) -> str:
         (
             name,
             *(
-                _mean(
-                    [r["difference"] for r in rows if r["heuristic"] == name and r["survive"] == x]
-                )
+                _mean([r["difference"] for r in rows if r["remedy"] == name and r["survive"] == x])
                 for x in levels
             ),
         )
@@ -202,7 +200,7 @@ def _summary(rows: Sequence[dict[str, Any]]) -> str:
     _, body = by_remedy(rows)
     always = [row[0] for row in body if row[2] and not row[3]]
     worse = [row[0] for row in body if row[3] > row[2]]
-    led = Counter(r["heuristic"] for r in rows if r["rank"] == 0)
+    led = Counter(r["remedy"] for r in rows if r["rank"] == 0)
     first = ", ".join(f"{name} in {count}" for name, count in led.most_common(3))
     cells = len({r["cell"] for r in rows})
     never = [row[0] for row in body if row[5] == cells]
@@ -219,9 +217,9 @@ def _winners(rows: Sequence[dict[str, Any]]) -> str:
     body = []
     for regime in dict.fromkeys(r["regime"] for r in rows):
         first = [r for r in rows if r["regime"] == regime and r["rank"] == 0]
-        name, wins = Counter(r["heuristic"] for r in first).most_common(1)[0]
-        best = [r for r in first if r["heuristic"] == name]
-        everywhere = [r for r in rows if r["regime"] == regime and r["heuristic"] == name]
+        name, wins = Counter(r["remedy"] for r in first).most_common(1)[0]
+        best = [r for r in first if r["remedy"] == name]
+        everywhere = [r for r in rows if r["regime"] == regime and r["remedy"] == name]
         body.append(
             (
                 regime,
@@ -255,10 +253,10 @@ def _parts(rows: Sequence[dict[str, Any]]) -> str:
     for regime in dict.fromkeys(r["regime"] for r in rows):
         mine = [r for r in rows if r["regime"] == regime]
         first = Counter(
-            "GRPO" if r["heuristic"] == REFERENCE else r["part"] for r in mine if r["rank"] == 0
+            "GRPO" if r["remedy"] == REFERENCE else r["part"] for r in mine if r["rank"] == 0
         )
         means = [
-            _mean([r["difference"] for r in mine if r["part"] == p and r["heuristic"] != REFERENCE])
+            _mean([r["difference"] for r in mine if r["part"] == p and r["remedy"] != REFERENCE])
             for p in parts
         ]
         body.append((regime, *(first[p] for p in (*parts, "GRPO")), *means))
@@ -275,8 +273,8 @@ def by_remedy(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tup
     might be had beyond the grid.
     """
     body = []
-    for name in HEURISTICS:
-        mine = [r for r in rows if r["heuristic"] == name]
+    for name in REMEDIES:
+        mine = [r for r in rows if r["remedy"] == name]
         if name == REFERENCE or not mine:
             continue
         above, below = sum(r["better"] for r in mine), sum(r["worse"] for r in mine)
@@ -284,7 +282,7 @@ def by_remedy(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tup
         reached = float(np.mean([r["reached"] for r in mine]))
         mean = _mean([r["difference"] for r in mine])
         strengths = np.array([r["strength"] for r in mine])
-        tried = heuristic(name).strengths
+        tried = remedy_named(name).strengths
         ends = [int(np.isclose(strengths, end).sum()) for end in (min(tried), max(tried))]
         rates = np.array([r["rate"] for r in mine])
         won = " / ".join(str(int(w.sum())) for w in (rates < 1, rates == 1, rates > 1))
@@ -302,7 +300,7 @@ def _below(rows: Sequence[dict[str, Any]]) -> str:
     body = []
     for regime in dict.fromkeys(r["regime"] for r in rows):
         mine = [r for r in rows if r["regime"] == regime]
-        worse = Counter(r["heuristic"] for r in mine if r["worse"])
+        worse = Counter(r["remedy"] for r in mine if r["worse"])
         named = ", ".join(f"{name} {count}" for name, count in worse.most_common())
         body.append((f"{regime} ({len({r['cell'] for r in mine})} cells)", named or "none"))
     return markdown(("regime", "surely below GRPO, in so many cells"), body)

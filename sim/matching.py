@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.paths import Paths
+from diffsmooth.sim.policies import Float
 
 #: The level is this share of the way that the reference goes.
 SHARE = 0.8

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.environment import Environment
+from diffsmooth.sim.policies import Float
 
 #: k of pass@k; 1..256 by doubling.
 KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)

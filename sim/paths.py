@@ -1,4 +1,4 @@
-"""One regime, many remedies: the measured path of every heuristic, strength and seed."""
+"""One regime, many remedies: the measured path of every remedy, strength and seed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from diffsmooth.sim import randomness
-from diffsmooth.sim.dynamics import compiled, exact, kernels, natural
+from diffsmooth.sim import kernels, randomness
+from diffsmooth.sim.dynamics import compiled, exact, natural
 from diffsmooth.sim.dynamics.device import exact_steps_on
 from diffsmooth.sim.dynamics.draws import Randomness
 from diffsmooth.sim.dynamics.expected import NoClosedFormError
-from diffsmooth.sim.dynamics.models import Float, Tabular
 from diffsmooth.sim.dynamics.sampled import Trainer
 from diffsmooth.sim.environment import Environment
-from diffsmooth.sim.heuristics import HEURISTICS, Update, heuristic
 from diffsmooth.sim.measures import measure
+from diffsmooth.sim.policies import Float, Tabular
 from diffsmooth.sim.regimes import Regime, Training
+from diffsmooth.sim.remedies import REMEDIES, Update, remedy_named
 from diffsmooth.theory.rules import ClipBounds, Rule
 
 Dynamics = Literal["sampled", "exact", "flow", "natural", "response"]
@@ -29,12 +29,12 @@ _SUBSTEPS = 2
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """What one heuristic did: steps (T,), and every measure (T, L, S) for its L trials.
+    """What one remedy did: steps (T,), and every measure (T, L, S) for its L trials.
 
     ``strengths`` and ``rates`` (factors on the learning rate) say what each trial was.
     """
 
-    heuristic: str
+    remedy: str
     strengths: tuple[float, ...]
     rates: tuple[float, ...]
     steps: Float
@@ -44,7 +44,7 @@ class Paths:
         """The index of a trial.  Raises ValueError if it was not run."""
         trials = list(zip(self.strengths, self.rates, strict=True))
         if (strength, rate) not in trials:
-            raise ValueError(f"strength: {self.heuristic} was not run at {strength}, rate {rate}")
+            raise ValueError(f"strength: {self.remedy} was not run at {strength}, rate {rate}")
         return trials.index((strength, rate))
 
 
@@ -55,7 +55,7 @@ def check_dynamics(name: str) -> None:
 
 
 class Laboratory:
-    """One regime with fixed seeds: what every heuristic is run on.
+    """One regime with fixed seeds: what every remedy is run on.
 
     Environment and uniforms are drawn once and shared.  ``device`` (cpu, cuda): run exact dynamics
     in torch there.
@@ -89,20 +89,20 @@ class Laboratory:
             )
 
     def run(self, name: str, strengths: Sequence[float] | None = None) -> Paths:
-        """Train one heuristic at its strengths (or those given) and measure its path.
+        """Train one remedy at its strengths (or those given) and measure its path.
 
-        Raises ValueError on an unknown heuristic, no strength at all, or where a group is too
+        Raises ValueError on an unknown remedy, no strength at all, or where a group is too
         small for one; NoClosedFormError for dynamics that need an expectation it does not have.
         """
-        chosen = heuristic(name).strengths if strengths is None else strengths
+        chosen = remedy_named(name).strengths if strengths is None else strengths
         return self.tune(name, [(s, 1.0) for s in chosen])
 
     def tune(self, name: str, trials: Sequence[tuple[float, float]] | None = None) -> Paths:
         """As :meth:`run`, for pairs of a strength and a factor on the learning rate.
 
-        All fifteen of the heuristic if none are given.
+        All fifteen of the remedy if none are given.
         """
-        remedy = heuristic(name)
+        remedy = remedy_named(name)
         chosen = tuple(remedy.trials if trials is None else trials)
         if not chosen:
             raise ValueError(f"{name}: at least one strength is needed")
@@ -222,8 +222,8 @@ def plain_rule(update: Update) -> Rule:
     return update.rule
 
 
-def closed_heuristics() -> tuple[str, ...]:
-    """Names of the heuristics whose expected update has a closed form."""
+def closed_remedies() -> tuple[str, ...]:
+    """Names of the remedies whose expected update has a closed form."""
     from diffsmooth.sim.dynamics.expected import Population, expected_advantage
 
     log_probs = np.log(np.full((1, 4), 0.25))
@@ -231,7 +231,7 @@ def closed_heuristics() -> tuple[str, ...]:
         log_probs, np.array([[1.0, 1.0, 0.0, 0.0]]), np.ones((1, 4), dtype=np.int64), log_probs
     )
     out = []
-    for name, remedy in HEURISTICS.items():
+    for name, remedy in REMEDIES.items():
         try:
             for update in remedy.updates():
                 expected_advantage(plain_rule(update), population, 8)
@@ -241,12 +241,12 @@ def closed_heuristics() -> tuple[str, ...]:
     return tuple(out)
 
 
-def linear_heuristics() -> tuple[str, ...]:
-    """Names of the heuristics that the compiled and torch kernels know."""
+def linear_remedies() -> tuple[str, ...]:
+    """Names of the remedies that the compiled and torch kernels know."""
     out = []
-    for name in closed_heuristics():
+    for name in closed_remedies():
         try:
-            compiled.linear(plain_rule(HEURISTICS[name].updates()[-1]), 8)
+            compiled.linear(plain_rule(REMEDIES[name].updates()[-1]), 8)
         except NoClosedFormError:
             continue
         out.append(name)

@@ -6,8 +6,8 @@ import numpy as np
 
 from diffsmooth.sim.dynamics.adaptive import LARGEST, NEVER, critical_strengths, literal_works
 from diffsmooth.sim.dynamics.expected import group_derivative, kept_share
-from diffsmooth.sim.dynamics.models import Bool, Float
 from diffsmooth.sim.environment import Environment
+from diffsmooth.sim.policies import Bool, Float
 from diffsmooth.theory.rules import GRPO
 
 #: The KL coefficient and the strength at which B9 is asked of the optimum.
@@ -59,7 +59,7 @@ def entropy_speeds(environment: Environment, group_size: int) -> dict[str, float
 
     Means over trained prompts and seeds of dH(q)/dt: of GRPO alone (``grpo``, not positive), and of
     each smoothing term at strength 1: ``centred``, ``adaptive`` (one time g*, capped as the
-    heuristic caps it) and ``literal``.  Groups of G as in ``critical_strengths``: the reward pushes
+    remedy caps it) and ``literal``.  Groups of G as in ``critical_strengths``: the reward pushes
     with u'(C), a group's own mean keeps 1 - E[1/k] of a centred term.  C5 is a theorem about one
     softmax a prompt; for shared features and trees this is an extrapolation.
     """

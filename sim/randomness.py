@@ -1,6 +1,6 @@
-"""One Philox stream per (regime, seed, purpose), never per heuristic.
+"""One Philox stream per (regime, seed, purpose), never per remedy.
 
-Every heuristic meets the same problems and the same uniforms, so that differences between them are
+Every remedy meets the same problems and the same uniforms, so that differences between them are
 paired; seed 5 is the same whether 6 or 600 seeds are asked for.
 """
 
@@ -10,7 +10,7 @@ import hashlib
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.models import Float
+from diffsmooth.sim.policies import Float
 
 ENVIRONMENT, DRAWS, NOISE, TOKENS = range(4)
 

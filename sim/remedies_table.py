@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from diffsmooth.records import Table
 from diffsmooth.records.own import load
-from diffsmooth.sim.heuristics import HEURISTICS, Heuristic, heuristic
+from diffsmooth.sim.remedies import REMEDIES, Remedy, remedy_named
 from diffsmooth.theory.rules import NAMES, rule
 
 COLUMNS = ("name", "formula", "lever", "reads", "parameter", "strengths", "citation", "is")
@@ -19,8 +19,8 @@ def table(own: Sequence[str] = ()) -> Table:
     simulator and the map: a rule with how it enters the update), or both.
     """
     rows = []
-    for name in dict.fromkeys((*HEURISTICS, *NAMES, *own)):
-        remedy = heuristic(name) if name in HEURISTICS or name in own else None
+    for name in dict.fromkeys((*REMEDIES, *NAMES, *own)):
+        remedy = remedy_named(name) if name in REMEDIES or name in own else None
         made = rule(name) if name in NAMES or (name in own and _is_rule(name)) else None
         source = remedy if remedy is not None else made
         assert source is not None
@@ -48,4 +48,4 @@ def table(own: Sequence[str] = ()) -> Table:
 
 def _is_rule(spec: str) -> bool:
     """Is the object of a user's file a rule, and not a remedy ready made?"""
-    return not isinstance(load(spec, "remedy"), Heuristic)
+    return not isinstance(load(spec, "remedy"), Remedy)

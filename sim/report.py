@@ -19,15 +19,15 @@ from diffsmooth.sim.demo import LABELS
 from diffsmooth.sim.design import design, subset
 from diffsmooth.sim.figures import columns
 from diffsmooth.sim.findings import QUESTIONS, SHARES, by_remedy, share_cells
-from diffsmooth.sim.heuristics import HEURISTICS
 from diffsmooth.sim.regimes import REGIMES, identities, regime
 from diffsmooth.sim.regimes.base import LINKS
+from diffsmooth.sim.remedies import REMEDIES
 from diffsmooth.sim.simplex import run_simplex
 from diffsmooth.sim.simulate import pick
 from diffsmooth.sim.sweep import Engine, path, run_cells
 
 #: The strength of centred smoothing whose effect on H(q) C5 is drawn over.
-DRAWN = HEURISTICS["centred"].strengths[2]
+DRAWN = REMEDIES["centred"].strengths[2]
 
 
 #: Cells of each family in the map unless told otherwise.
@@ -36,7 +36,7 @@ EACH = 8
 
 def atlas_cells(
     regimes: tuple[str, ...],
-    heuristics: tuple[str, ...],
+    remedies: tuple[str, ...],
     seeds: int,
     every: int | None = None,
     cells: int | None = None,
@@ -45,7 +45,7 @@ def atlas_cells(
 
     Raises ValueError on unknown names, or where so few cells cannot span a family.
     """
-    names = tuple(dict.fromkeys((REFERENCE, *(heuristics or HEURISTICS))))
+    names = tuple(dict.fromkeys((REFERENCE, *(remedies or REMEDIES))))
     places = tuple(dict.fromkeys(regimes or REGIMES))
     for place in places:
         identities((place,))
@@ -60,7 +60,7 @@ def make_atlas(
     out: Path,
     *,
     regimes: tuple[str, ...] = (),
-    heuristics: tuple[str, ...] = (),
+    remedies: tuple[str, ...] = (),
     seeds: int = 32,
     every: int | None = None,
     cells: int | None = None,
@@ -72,8 +72,8 @@ def make_atlas(
     from rich.console import Console
     from rich.progress import Progress
 
-    command = _command(regimes, heuristics, seeds, every, cells)
-    chosen = atlas_cells(regimes, heuristics, seeds, every, cells)
+    command = _command(regimes, remedies, seeds, every, cells)
+    chosen = atlas_cells(regimes, remedies, seeds, every, cells)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("cells", total=len(chosen))
         run_cells(
@@ -108,7 +108,7 @@ def _share_line(row: dict[str, Any]) -> str:
 
 def _command(
     regimes: tuple[str, ...],
-    heuristics: tuple[str, ...],
+    remedies: tuple[str, ...],
     seeds: int,
     every: int | None,
     cells: int | None,
@@ -117,7 +117,7 @@ def _command(
     words = ["diffsmooth atlas"]
     if set(regimes) == set(REGIMES):
         regimes = ()
-    for option, names in (("--regimes", regimes), ("--remedies", heuristics)):
+    for option, names in (("--regimes", regimes), ("--remedies", remedies)):
         words += [option, *names] if names else []
     words += [f"--seeds {seeds}"] if seeds != Cell.seeds else []
     if every is not None:
@@ -133,7 +133,7 @@ def _page(
     figures = out / "figures"
     body = [
         page.paragraph(
-            f"{len(cells)} cells, {len(cells[0].heuristics)} remedies of fifteen trials each "
+            f"{len(cells)} cells, {len(cells[0].remedies)} remedies of fifteen trials each "
             f"(strength x learning rate), {cells[0].seeds} seeds a cell: tuned on the even seeds, "
             "compared on the odd ones. Differences are to GRPO, tuned alike, with Student's 95 % "
             "intervals over seeds; cells surely above or below are counted after Benjamini and "
@@ -182,7 +182,7 @@ def winners(figures: Path, table: pa.Table) -> list[tuple[Path, str, str]]:
     for link in LINKS:
         for match in MATCHES:
             mine = [r for r in rows if r["link"] == link and r["match"] == match]
-            if any(r["heuristic"] != REFERENCE for r in mine):
+            if any(r["remedy"] != REFERENCE for r in mine):
                 file = figures / charts.winners_name(match, link)
                 charts.winners(pa.Table.from_pylist(mine), match, link, file)
                 out.append((file, match, link))
@@ -247,7 +247,7 @@ def phase_rows(out: Path, cells: Sequence[Cell]) -> list[dict[str, Any]]:
         bonus, bonus_predicted = answer("B9 training", "")
         held, held_predicted = answer("C5", f"g={DRAWN}")
         at = (ranks["cell"] == cell.regime) & (ranks["match"] == "pass@1")
-        at &= ranks["heuristic"] == "centred"
+        at &= ranks["remedy"] == "centred"
         rows.append(
             {
                 "x": x,

@@ -33,5 +33,5 @@ def atlas() -> Table:
         if not path.is_file():
             raise FileNotFoundError("the package has no map; make one: diffsmooth atlas")
         found = read_table(path)
-    names = ["remedy" if name == "heuristic" else name for name in found.column_names]
+    names = ["remedy" if name == "remedy" else name for name in found.column_names]
     return Table(found.rename_columns(names), COLUMNS)

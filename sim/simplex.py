@@ -11,12 +11,12 @@ import numpy as np
 from diffsmooth import records
 from diffsmooth.sim.demo import DemoRun, demo_rules
 from diffsmooth.sim.dynamics.exact import expected_gradient, flow
-from diffsmooth.sim.dynamics.models import Tabular
 from diffsmooth.sim.environment import Environment
 from diffsmooth.sim.measures import correct_law
+from diffsmooth.sim.policies import Tabular
 
 if TYPE_CHECKING:
-    from diffsmooth.sim.dynamics.models import Float
+    from diffsmooth.sim.policies import Float
 
 
 @dataclass(frozen=True)

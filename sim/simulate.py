@@ -13,9 +13,9 @@ from diffsmooth import records
 from diffsmooth.records import Table
 from diffsmooth.sim.atlas import MATCHES, Standing, standings
 from diffsmooth.sim.cells import REFERENCE, Cell, run_cell
-from diffsmooth.sim.heuristics import HEURISTICS, Heuristic, named, register
-from diffsmooth.sim.paths import Dynamics, check_dynamics, closed_heuristics, linear_heuristics
+from diffsmooth.sim.paths import Dynamics, check_dynamics, closed_remedies, linear_remedies
 from diffsmooth.sim.regimes import Regime, configured, identify, regime
+from diffsmooth.sim.remedies import REMEDIES, Remedy, named, register
 from diffsmooth.theory.rules import Rule
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Simulation:
         return Table.of(
             [
                 {
-                    "remedy": s.heuristic,
+                    "remedy": s.remedy,
                     "strength": s.strength,
                     "rate": s.rate,
                     "value": s.value,
@@ -133,13 +133,13 @@ class Simulation:
 
 def pick(table: list[Standing]) -> dict[str, tuple[float, float]]:
     """The remedies to draw: the reference, then the best, at their tuned (strength, rate)."""
-    order = sorted(table, key=lambda s: s.heuristic != REFERENCE)
-    return {s.heuristic: (s.strength, s.rate) for s in order[:SHOWN]}
+    order = sorted(table, key=lambda s: s.remedy != REFERENCE)
+    return {s.remedy: (s.strength, s.rate) for s in order[:SHOWN]}
 
 
 def simulate(
     identity: str | Regime,
-    names: Sequence[str | Heuristic | Rule] = (),
+    names: Sequence[str | Remedy | Rule] = (),
     *,
     seeds: int = 32,
     dynamics: Dynamics = "sampled",
@@ -156,9 +156,9 @@ def simulate(
     check_dynamics(dynamics)
     identity = identity if isinstance(identity, str) else identify(identity)
     remedies = tuple(n if isinstance(n, str) else register(n) for n in names)
-    allowed = tuple(HEURISTICS) if dynamics == "sampled" else closed_heuristics()
+    allowed = tuple(REMEDIES) if dynamics == "sampled" else closed_remedies()
     if device is not None:
-        allowed = linear_heuristics()
+        allowed = linear_remedies()
     chosen = named(remedies) if remedies else allowed
     if REFERENCE not in chosen:
         chosen = (REFERENCE, *chosen)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -76,14 +77,13 @@ def _run(todo: Sequence[Cell], out: Path, jobs: int, engine: Engine) -> Iterator
     if engine == "ray":
         from diffsmooth.sim.cluster import run_on_ray
 
-        yield from run_on_ray(todo, out)
+        yield from run_on_ray(todo, partial(write, out))
     elif jobs == 1:
         for cell in todo:
             compute(out, cell)
             yield
     else:
         import multiprocessing
-        from functools import partial
 
         with _one_thread(), multiprocessing.get_context("spawn").Pool(jobs) as pool:
             yield from pool.imap_unordered(partial(compute, out), todo)

@@ -8,14 +8,14 @@ writes the bare expression.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
 from diffsmooth.llm.tasks import notation
 from diffsmooth.llm.tasks._rows import LeftOut
 from diffsmooth.llm.tasks.base import NO_ANSWER, Problem, Verdict
-from diffsmooth.llm.tasks.expression import MAX_DIGITS, MAX_LEAVES, parse
+from diffsmooth.llm.tasks.expression import parse
 from diffsmooth.llm.tasks.normal_form import Form, canonical
+from diffsmooth.llm.tasks.puzzle import Puzzle
 
 Style = Literal["tags", "bare"]
 
@@ -28,33 +28,6 @@ FORMAT_SCORE = 0.1
 MAX_TAIL = 1 << 14
 
 _OPEN, _CLOSE = "<answer>", "</answer>"
-
-
-@dataclass(frozen=True)
-class Puzzle:
-    """Numbers (in the order shown) and a target.
-
-    ``solution`` is one expression known to be right, or ``None``; it is no part of the identity.
-    Raises ``ValueError`` for no numbers, more than ``MAX_LEAVES`` (none could be answered),
-    negative numbers or more than ``MAX_DIGITS`` digits.
-    """
-
-    nums: tuple[int, ...]
-    target: int
-    solution: str | None = field(default=None, compare=False)
-
-    def __post_init__(self) -> None:
-        if not self.nums:
-            raise ValueError("nums is empty; at least one number is needed")
-        if len(self.nums) > MAX_LEAVES:
-            raise ValueError(f"nums has {len(self.nums)} numbers; allowed: at most {MAX_LEAVES}")
-        if any(n < 0 or n >= 10**MAX_DIGITS for n in self.nums):
-            raise ValueError(f"nums is {self.nums}; allowed: 0 <= n < 10**{MAX_DIGITS}")
-
-    @property
-    def key(self) -> tuple[tuple[int, ...], int]:
-        """Sorted numbers and target: two puzzles with one key are the same problem."""
-        return (tuple(sorted(self.nums)), self.target)
 
 
 def extract(text: str) -> str | None:

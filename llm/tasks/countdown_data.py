@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffsmooth.llm.tasks._rows import LeftOut, Row, read_rows, shown
-from diffsmooth.llm.tasks.countdown import Puzzle
 from diffsmooth.llm.tasks.expression import Tree, evaluate, written
+from diffsmooth.llm.tasks.puzzle import Puzzle
 from diffsmooth.llm.tasks.splits import Split, check_split, distinct, split_of_key
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from functools import lru_cache
 from itertools import product
 from typing import TypeVar
 
-from diffsmooth.llm.tasks.countdown import Puzzle
 from diffsmooth.llm.tasks.expression import Tree, written
 from diffsmooth.llm.tasks.normal_form import FORMS, Form, combine, number, render
+from diffsmooth.llm.tasks.puzzle import Puzzle
 
 N = TypeVar("N")
 Numbers = tuple[int, ...]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from diffsmooth.llm.tasks._rows import LeftOut
 from diffsmooth.llm.tasks.base import Task
-from diffsmooth.llm.tasks.countdown import CountDown, Puzzle, Style
+from diffsmooth.llm.tasks.countdown import CountDown, Style
 from diffsmooth.llm.tasks.countdown_data import (
     PUBLIC,
     Generator,
@@ -14,6 +14,7 @@ from diffsmooth.llm.tasks.countdown_data import (
     local_puzzles,
 )
 from diffsmooth.llm.tasks.normal_form import Form
+from diffsmooth.llm.tasks.puzzle import Puzzle
 from diffsmooth.llm.tasks.splits import Split
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from diffsmooth.sim.dynamics.expected import group_derivative, kept_share
-from diffsmooth.sim.dynamics.models import Bool, Float
+from diffsmooth.sim.policies import Bool, Float
 from diffsmooth.theory.rules import RewardOnly
 
-#: The adaptive heuristic goes no further: C5 diverges where groups hold one correct answer.
+#: The adaptive remedy goes no further: C5 diverges where groups hold one correct answer.
 LARGEST = 2.0
 #: Log-prob of padding, an answer that never comes: the smallest double.
 NEVER = -745.0

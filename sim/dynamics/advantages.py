@@ -11,9 +11,9 @@ import numpy as np
 
 from diffsmooth.sim.dynamics.adaptive import LARGEST, critical_strengths
 from diffsmooth.sim.dynamics.draws import Rows
-from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.environment import Environment
-from diffsmooth.sim.heuristics.base import Update
+from diffsmooth.sim.policies import Float
+from diffsmooth.sim.remedies.base import Update
 from diffsmooth.theory.rules import GroupBatch, RewardOnly, SmoothingTerm, add_term
 from diffsmooth.theory.rules.batch import Groups
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from diffsmooth.sim.dynamics import kernels
+from diffsmooth.sim import kernels
 from diffsmooth.sim.dynamics.expected import (
     NoClosedFormError,
     bernstein_coefficients,
 )
-from diffsmooth.sim.dynamics.models import Bool, Float, Int
+from diffsmooth.sim.policies import Bool, Float, Int
 from diffsmooth.theory.rules import (
     EntropyBonus,
     GroupBatch,

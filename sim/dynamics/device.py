@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffsmooth.sim.dynamics.compiled import linear
-from diffsmooth.sim.dynamics.models import Float
+from diffsmooth.sim.policies import Float
 from diffsmooth.theory.rules import Rule
 
 if TYPE_CHECKING:

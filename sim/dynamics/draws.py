@@ -1,6 +1,6 @@
-"""Groups drawn from a policy by inverse CDF, from uniforms that every heuristic shares.
+"""Groups drawn from a policy by inverse CDF, from uniforms that every remedy shares.
 
-Two heuristics with equal policies draw equal answers, so that their differences are paired.
+Two remedies with equal policies draw equal answers, so that their differences are paired.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from functools import cached_property
 
 import numpy as np
 
-from diffsmooth.sim.dynamics import compiled, kernels
-from diffsmooth.sim.dynamics.models import Bool, Float, Int, Model
+from diffsmooth.sim import kernels
+from diffsmooth.sim.dynamics import compiled
 from diffsmooth.sim.environment import Environment
+from diffsmooth.sim.policies import Bool, Float, Int, Model
 
 
 @dataclass(frozen=True, eq=False)

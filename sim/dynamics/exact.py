@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from diffsmooth.sim.dynamics.expected import Population, expected_advantage
-from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.environment import Environment
+from diffsmooth.sim.policies import Float
 from diffsmooth.theory.rules import Rule
 
 Field = Callable[[Float], Float]

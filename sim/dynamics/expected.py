@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsmooth.sim.dynamics.models import Float, Int
+from diffsmooth.sim.policies import Float, Int
 from diffsmooth.theory.rules import (
     RLOO,
     DrGRPO,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from diffsmooth.sim.dynamics.draws import Rows
-from diffsmooth.sim.dynamics.models import Bool, Float
 from diffsmooth.sim.environment import Environment
+from diffsmooth.sim.policies import Bool, Float
 
 
 class Memory:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from diffsmooth.sim.dynamics.expected import Population, expected_advantage
-from diffsmooth.sim.dynamics.models import Float, Tabular, log_softmax
 from diffsmooth.sim.environment import Environment
+from diffsmooth.sim.policies import Float, Tabular, log_softmax
 from diffsmooth.theory.rules import Rule
 
 

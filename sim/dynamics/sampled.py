@@ -1,6 +1,6 @@
 """Training on sampled groups: any group size, several epochs with PPO clipping.
 
-The L strengths of one heuristic and all seeds run side by side.
+The L strengths of one remedy and all seeds run side by side.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import numpy as np
 from diffsmooth.sim.dynamics.advantages import advantages
 from diffsmooth.sim.dynamics.draws import Randomness, Rows, Sampler
 from diffsmooth.sim.dynamics.memory import Memory
-from diffsmooth.sim.dynamics.models import Bool, Float, softmax, softmax_gradient, token_gradient
 from diffsmooth.sim.environment import Environment
-from diffsmooth.sim.heuristics.base import Update
-from diffsmooth.sim.heuristics.tokens import TokenBatch
+from diffsmooth.sim.policies import Bool, Float, softmax, softmax_gradient, token_gradient
+from diffsmooth.sim.remedies.base import Update
+from diffsmooth.sim.remedies.tokens import TokenBatch
 
 Observe = Callable[[int, Float], None]
 
 
 class Trainer:
-    """One heuristic at L strengths on one environment; ``parameters`` (L, S, ...) are its state.
+    """One remedy at L strengths on one environment; ``parameters`` (L, S, ...) are its state.
 
     rate
         Learning rate; each update may scale it.  A step adds ``rate`` times the gradient of the
@@ -105,7 +105,7 @@ class Trainer:
     def _token_parts(
         self, advantage: Float, local: Float, rows: Rows, uniforms: Float
     ) -> tuple[Float, Float | None, Float | None]:
-        """(the advantage times the factor of heuristics that act on tokens (L, S, Q, G, T), the
+        """(the advantage times the factor of remedies that act on tokens (L, S, Q, G, T), the
         table (L, S, P, n, V) of the weights that they add, the slope of their penalty on
         |log ratio| (L, S, Q, G, T); None for none)."""
         if not any(u.tokens for u in self.updates):

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from diffsmooth.sim import randomness
-from diffsmooth.sim.dynamics.models import Float
 from diffsmooth.sim.environment import Environment
+from diffsmooth.sim.policies import Float
 
 
 @dataclass(frozen=True)
 class Training:
-    """How a regime is trained: the same for every heuristic.
+    """How a regime is trained: the same for every remedy.
 
     steps; rate (learning rate); group_size G; epochs per group (PPO); checkpoints of the path,
     evenly spaced, the start included.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.models import Bool, Float, Int, log_softmax
+from diffsmooth.sim.policies import Bool, Float, Int, log_softmax
 
 
 def logit(p: float) -> float:

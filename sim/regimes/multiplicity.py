@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.models import Tabular
 from diffsmooth.sim.environment import Environment
+from diffsmooth.sim.policies import Tabular
 from diffsmooth.sim.regimes.base import Regime
 from diffsmooth.sim.regimes.laws import logit, surviving, two_part_law
 

@@ -13,8 +13,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.models import Bool
 from diffsmooth.sim.environment import Environment
+from diffsmooth.sim.policies import Bool
 from diffsmooth.sim.regimes.bandit import Bandit
 from diffsmooth.sim.regimes.base import Regime
 

@@ -14,8 +14,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.models import Shared, log_softmax
 from diffsmooth.sim.environment import Environment
+from diffsmooth.sim.policies import Shared, log_softmax
 from diffsmooth.sim.regimes.base import Regime, Training
 
 

@@ -14,9 +14,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.models import Bool, Float, Int, log_softmax
-from diffsmooth.sim.dynamics.models import Tree as TreeModel
 from diffsmooth.sim.environment import Environment
+from diffsmooth.sim.policies import Bool, Float, Int, log_softmax
+from diffsmooth.sim.policies import Tree as TreeModel
 from diffsmooth.sim.regimes.base import Regime
 from diffsmooth.sim.regimes.laws import logit, surviving, two_part_law
 

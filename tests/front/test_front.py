@@ -121,11 +121,11 @@ def test_the_api_page_is_that_of_the_docstrings() -> None:
 
 
 def test_the_table_of_rules_has_every_name() -> None:
-    from diffsmooth.sim.heuristics import HEURISTICS
+    from diffsmooth.sim.remedies import REMEDIES
     from diffsmooth.theory.rules import NAMES
 
     table = ds.rules()
-    assert set(table["name"]) == set(NAMES) | set(HEURISTICS)
+    assert set(table["name"]) == set(NAMES) | set(REMEDIES)
     assert len(set(table["name"])) == len(table)
     rows = {row["name"]: row for row in table}
     assert rows["grpo"]["reads"] == ["rewards"]

@@ -12,8 +12,8 @@ import pytest
 import diffsmooth as ds
 from diffsmooth import cli
 from diffsmooth.sim.cells import Cell
-from diffsmooth.sim.heuristics import HEURISTICS
 from diffsmooth.sim.regimes.bandit import Bandit
+from diffsmooth.sim.remedies import REMEDIES
 from diffsmooth.theory.rules import DrGRPO, GroupBatch, Rule, rule
 
 REMEDY = '''
@@ -86,7 +86,7 @@ def test_a_remedy_is_one_file(
     assert set(run.table["remedy"]) == {"grpo", "dr-grpo", remedy}
     # Its neutral strength is its base: where both are tried alike they are one.
     runs = run.runs.to_pylist()
-    own = [r["final:pass@1"] for r in runs if r["heuristic"] == remedy and r["strength"] == 0]
+    own = [r["final:pass@1"] for r in runs if r["remedy"] == remedy and r["strength"] == 0]
     assert own
     # The map, in a worker process of its own.
     out = tmp_path / "atlas"
@@ -96,7 +96,7 @@ def test_a_remedy_is_one_file(
     )
     from diffsmooth.records import read_table
 
-    assert remedy in read_table(out / "summary.parquet")["heuristic"].to_pylist()
+    assert remedy in read_table(out / "summary.parquet")["remedy"].to_pylist()
 
 
 def test_a_training_file_takes_it(remedy: str, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_remedy_may_be_an_object() -> None:
         run = ds.simulate("bandit", remedies=["grpo", Halved()], seeds=4)
         assert "Halved" in run.table["remedy"]
     finally:
-        HEURISTICS.pop("Halved", None)
+        REMEDIES.pop("Halved", None)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from diffsmooth.llm.evaluation import Evaluation
 from diffsmooth.llm.samplers import Completion, Sampling, ask_hub, prompt_text
 from diffsmooth.llm.small import SmallModel, build, save, tokenizer
 from diffsmooth.llm.tasks.base import Problem, Verdict
-from diffsmooth.llm.tasks.countdown import Puzzle
 from diffsmooth.llm.tasks.countdown_solver import solutions
+from diffsmooth.llm.tasks.puzzle import Puzzle
 from diffsmooth.llm.tasks.registry import load_task
 from diffsmooth.records import read_json, read_table
 

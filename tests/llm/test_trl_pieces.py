@@ -139,7 +139,8 @@ def test_the_text_of_a_chat_is_its_answer_turns() -> None:
 
 
 def test_the_verifier_hands_over_its_verdicts_once() -> None:
-    from diffsmooth.llm.tasks.countdown import CountDown, Puzzle
+    from diffsmooth.llm.tasks.countdown import CountDown
+    from diffsmooth.llm.tasks.puzzle import Puzzle
 
     reward = VerifierReward(CountDown([Puzzle((1, 2), 3)], style="bare"))
     name = next(iter(reward.problems))

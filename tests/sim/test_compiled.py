@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffsmooth.sim.dynamics import compiled, exact, kernels
+from diffsmooth.sim import kernels
+from diffsmooth.sim.dynamics import compiled, exact
 from diffsmooth.sim.dynamics.device import exact_steps_on
 from diffsmooth.sim.dynamics.draws import Randomness, Sampler
 from diffsmooth.sim.dynamics.expected import NoClosedFormError
-from diffsmooth.sim.dynamics.models import Tabular, softmax
 from diffsmooth.sim.environment import Environment
 from diffsmooth.sim.paths import Laboratory
+from diffsmooth.sim.policies import Tabular, softmax
 from diffsmooth.sim.regimes import Training, regime
 from diffsmooth.sim.regimes.bandit import Bandit
 from diffsmooth.theory.rules import rule

@@ -59,7 +59,7 @@ def test_it_is_run_once(out):
 
 
 def test_simulate_from_the_command_line(tmp_path, capsys):
-    words = ["simulate", "maze/0", "--seeds", "4", "--heuristics", "grpo", "maxrl"]
+    words = ["simulate", "maze/0", "--seeds", "4", "--remedies", "grpo", "maxrl"]
     assert main([*words, "--out", str(tmp_path)]) == 0
     assert "maxrl" in capsys.readouterr().out
     assert (tmp_path / "maze-0-sampled.png").is_file()

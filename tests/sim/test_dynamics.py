@@ -11,10 +11,10 @@ from diffsmooth.sim.cells import twin
 from diffsmooth.sim.dynamics import exact, natural
 from diffsmooth.sim.dynamics.draws import Randomness, draw
 from diffsmooth.sim.dynamics.sampled import Trainer
-from diffsmooth.sim.heuristics import HEURISTICS, Update, heuristic
-from diffsmooth.sim.paths import Laboratory, closed_heuristics
+from diffsmooth.sim.paths import Laboratory, closed_remedies
 from diffsmooth.sim.regimes import Training, regime
 from diffsmooth.sim.regimes.bandit import Bandit
+from diffsmooth.sim.remedies import REMEDIES, Update, remedy_named
 from diffsmooth.theory import flows, optima
 from diffsmooth.theory.policy import Policy
 from diffsmooth.theory.rules import ClipBounds, rule
@@ -89,7 +89,7 @@ def one_step(environment, update, size, uniforms):
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [("bandit", name) for name in closed_heuristics()]
+    [("bandit", name) for name in closed_remedies()]
     + list(product(("strategies", "tree", "noisy/50"), ("grpo", "eq6", "centred"))),
 )
 def test_sampled_means_are_the_expectation(where, name):
@@ -97,7 +97,7 @@ def test_sampled_means_are_the_expectation(where, name):
     one = regime(where).environment(range(1))
     repeats, size = 2000, 8
     many = stacked(one, repeats)
-    update = heuristic(name).updates()[-2]
+    update = remedy_named(name).updates()[-2]
     uniforms = np.random.default_rng(7).random((repeats, 1, int(one.train.sum()), size))
     moved = one_step(many, update, size, uniforms)[0].reshape(repeats, -1)
     field = exact.expected_gradient(one, [update.rule], size)
@@ -117,24 +117,24 @@ def stacked(one, repeats):
 
 
 def test_equal_policies_draw_equal_answers():
-    """Paired randomness: GRPO at strength 1 inside two different heuristics' runs is identical."""
+    """Paired randomness: GRPO at strength 1 inside two different remedies' runs is identical."""
     laboratory = Laboratory(SMALL, range(3), training=Training(8, checkpoints=3))
     plain = laboratory.run("grpo", [1.0]).measures
     for name in ("centred", "entropy-bonus", "clip-higher", "clip-cov", "kl-cov", "adaptive"):
-        same = laboratory.run(name, [HEURISTICS[name].neutral]).measures
+        same = laboratory.run(name, [REMEDIES[name].neutral]).measures
         for key, value in plain.items():
             np.testing.assert_array_equal(same[key], value, err_msg=f"{name} {key}")
 
 
-@pytest.mark.parametrize("name", HEURISTICS)
+@pytest.mark.parametrize("name", REMEDIES)
 def test_twins_do_the_same(name):
-    """What the map runs once for two heuristics is the same for both."""
+    """What the map runs once for two remedies is the same for both."""
     laboratory = Laboratory(SMALL, range(3), training=Training(8, checkpoints=3))
     other = twin(laboratory, name)
     if other == name:
         assert name not in ("psr", "token", "spread", "mean")
         return
-    assert heuristic(name).strengths == heuristic(other).strengths
+    assert remedy_named(name).strengths == remedy_named(other).strengths
     mine, theirs = laboratory.run(name).measures, laboratory.run(other).measures
     for key, value in mine.items():
         np.testing.assert_allclose(value, theirs[key], rtol=1e-9, atol=1e-12)
@@ -163,7 +163,7 @@ def test_clipping_bounds_the_move():
 
 def test_prompts_that_are_not_trained_only_move_through_shared_weights():
     e = regime("strategies").environment(range(2))
-    update = heuristic("grpo").updates()[2]
+    update = remedy_named("grpo").updates()[2]
     uniforms = np.random.default_rng(3).random((2, 1, int(e.train.sum()), 8))
     moved = one_step(e, update, 8, uniforms)
     assert moved.shape[-1] == e.model.features

@@ -13,8 +13,8 @@ from diffsmooth.sim.dynamics.expected import (
     expected_advantage,
     kept_share,
 )
-from diffsmooth.sim.heuristics import heuristic
-from diffsmooth.sim.paths import closed_heuristics, plain_rule
+from diffsmooth.sim.paths import closed_remedies, plain_rule
+from diffsmooth.sim.remedies import remedy_named
 from diffsmooth.theory.gradients import smoothing_gradient
 from diffsmooth.theory.policy import Policy
 from diffsmooth.theory.rules import GroupBatch, Smoothed, SmoothingTerm, rule
@@ -46,7 +46,7 @@ def over_all_groups(r, verified, lengths, size):
     return total
 
 
-CASES = {name: plain_rule(heuristic(name).updates()[-2]) for name in closed_heuristics()}
+CASES = {name: plain_rule(remedy_named(name).updates()[-2]) for name in closed_remedies()}
 CASES |= {
     "drop": Smoothed(rule("grpo"), SmoothingTerm(0.3, 0.2, one_kind="drop")),
     "drop centred": Smoothed(
@@ -112,4 +112,4 @@ def test_no_closed_form_is_said(name):
         np.log(LAW), np.array([1.0, 1, 0, 0]), np.ones(4, dtype=np.int64), np.log(LAW)
     )
     with pytest.raises(NoClosedFormError, match="sampled"):
-        expected_advantage(plain_rule(heuristic(name).updates()[-1]), population, 8)
+        expected_advantage(plain_rule(remedy_named(name).updates()[-1]), population, 8)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from diffsmooth.sim.dynamics.memory import Memory
-from diffsmooth.sim.heuristics import HEURISTICS, Update
 from diffsmooth.sim.paths import Laboratory, plain_rule
 from diffsmooth.sim.regimes import Training, regime
+from diffsmooth.sim.remedies import REMEDIES, Update
 from diffsmooth.theory.rules import rule
 
 
@@ -70,13 +70,13 @@ def test_replay_0_is_the_rule_alone() -> None:
     laboratory = Laboratory(regime("bandit"), range(3), "sampled", Training(steps=8, checkpoints=2))
     plain = laboratory.tune("grpo", [(1.0, 1.0)])
     remedy = dataclasses.replace(
-        HEURISTICS["replay"], make=lambda s: Update(rule("grpo"), replay=0 * s), name="zero"
+        REMEDIES["replay"], make=lambda s: Update(rule("grpo"), replay=0 * s), name="zero"
     )
-    HEURISTICS["zero"] = remedy
+    REMEDIES["zero"] = remedy
     try:
         found = laboratory.tune("zero", [(0.1, 1.0)])
     finally:
-        del HEURISTICS["zero"]
+        del REMEDIES["zero"]
     for key, value in plain.measures.items():
         np.testing.assert_array_equal(found.measures[key], value)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffsmooth.sim.dynamics.models import Shared, Tabular, Tree, log_softmax, token_gradient
+from diffsmooth.sim.policies import Shared, Tabular, Tree, log_softmax, token_gradient
 from diffsmooth.sim.regimes.tree import local_law, paths
 
 

@@ -1,4 +1,4 @@
-"""Every answer-level heuristic against a slow transcription of its published formula.
+"""Every answer-level remedy against a slow transcription of its published formula.
 
 The transcriptions are loops over one group at a time, written from the papers' tables and sharing
 no code with the rule library.
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffsmooth.sim.heuristics import HEURISTICS, heuristic
+from diffsmooth.sim.remedies import REMEDIES, remedy_named
 from diffsmooth.theory.rules import GroupBatch
 
 
@@ -185,6 +185,12 @@ def quotient(g, s):
     return smoothed(grpo(g.r), g, centring(g, x), s, 0.0)
 
 
+def relative(g, mu, base=lambda g: grpo(g.r)):
+    """A correct answer's advantage times 1 - mu (its log-prob less the group's mean of them)."""
+    x = centring(g, g.l)
+    return [a * (1 - mu * v) if c else a for a, v, c in zip(base(g), x, g.c, strict=True)]
+
+
 TRANSCRIBED = {
     "vanilla": lambda g, rate: list(g.r),
     "grpo": lambda g, rate: grpo(g.r),
@@ -211,10 +217,19 @@ TRANSCRIBED = {
     "reward": reward_form,
     "centred": centred,
     "quotient": quotient,
+    "relative": relative,
+    "unit": lambda g, rate: relative(g, 1.0),
+    "unit-maxrl": lambda g, rate: relative(g, 1.0, lambda g: maxrl(g, 1.0)),
+    # The rule; what replay adds to the update is tested in test_memory.py.
+    "replay": lambda g, s: grpo(g.r),
+    "maxrl-replay": lambda g, s: maxrl(g, 1.0),
+    "centred-replay": centred,
+    "three-levers": lambda g, s: centred(g, s, lambda g: maxrl(g, 1.0)),
+    "unit-replay": lambda g, rate: relative(g, 1.0),
     "two-part": lambda g, s: centred(g, s, lambda g: pass_at_k(g, 4)),
     "two-part-maxrl": lambda g, s: centred(g, s, lambda g: maxrl(g, 1.0)),
 }
-#: Heuristics that act on tokens or on the update; tested in test_tokens.py and test_adaptive.py.
+#: Remedies that act on tokens or on the update; tested in test_tokens.py and test_adaptive.py.
 ELSEWHERE = {"token", "clip-higher", "clip-cov", "kl-cov", "simko", "adaptive"}
 
 
@@ -235,8 +250,8 @@ def batch(groups: list[Group], order: np.ndarray | None = None) -> GroupBatch:
     )
 
 
-def test_every_heuristic_is_transcribed_or_tested_elsewhere():
-    assert set(TRANSCRIBED) | ELSEWHERE == set(HEURISTICS)
+def test_every_remedy_is_transcribed_or_tested_elsewhere():
+    assert set(TRANSCRIBED) | ELSEWHERE == set(REMEDIES)
     assert not set(TRANSCRIBED) & ELSEWHERE
 
 
@@ -249,17 +264,17 @@ def test_formula(name, seed, shuffle):
     order = np.arange(sum(map(len, groups)))
     if shuffle:
         rng.shuffle(order)
-    for strength in heuristic(name).strengths:
-        got = heuristic(name).at(strength).rule(batch(groups, order))
+    for strength in remedy_named(name).strengths:
+        got = remedy_named(name).at(strength).rule(batch(groups, order))
         slow = np.concatenate([TRANSCRIBED[name](g, strength) for g in groups])[order]
         scale = 1e-9 * (1 + np.abs(slow).max())
         # GRPO of nearly constant rewards divides rounding noise by the deviation.
         np.testing.assert_allclose(got, slow, atol=scale, rtol=1e-7)
 
 
-@pytest.mark.parametrize("name", [n for n in HEURISTICS if HEURISTICS[n].neutral is not None])
+@pytest.mark.parametrize("name", [n for n in REMEDIES if REMEDIES[n].neutral is not None])
 def test_neutral_strength_is_the_base(name):
-    remedy = heuristic(name)
+    remedy = remedy_named(name)
     update = remedy.at(remedy.neutral)
     groups = [Group(np.random.default_rng(s), 8) for s in range(4)]
     data = batch(groups)
@@ -272,35 +287,35 @@ def test_neutral_strength_is_the_base(name):
             mask=np.ones((len(data.reward), 1), dtype=bool),
         )
     got = np.asarray(update.rule(data)).reshape(-1)
-    base = {"two-part": "pass-at-k", "two-part-maxrl": "maxrl"}
+    base = {"two-part": "pass-at-k", "two-part-maxrl": "maxrl", "maxrl-replay": "maxrl"}
     base |= {"reward": "dr-grpo", "mara": "dr-grpo"}
     name_of_base = base.get(name, "grpo")
     strength = 4 if name_of_base == "pass-at-k" else 1.0
-    expected = heuristic(name_of_base).at(strength).rule(data)
+    expected = remedy_named(name_of_base).at(strength).rule(data)
     np.testing.assert_array_equal(got, expected)
 
 
-@pytest.mark.parametrize("name", [n for n, h in HEURISTICS.items() if h.part == "across"])
-def test_reward_only_heuristics_do_not_read_log_probs(name):
+@pytest.mark.parametrize("name", [n for n, h in REMEDIES.items() if h.part == "across"])
+def test_reward_only_remedies_do_not_read_log_probs(name):
     groups = [Group(np.random.default_rng(s), 8) for s in range(4)]
     blind = batch(groups)
     blind = GroupBatch(reward=blind.reward, correct=blind.correct, group=blind.group)
-    rule = heuristic(name).at(heuristic(name).strengths[0]).rule
+    rule = remedy_named(name).at(remedy_named(name).strengths[0]).rule
     np.testing.assert_array_equal(rule(blind), rule(batch(groups)))
-    assert not heuristic(name).needs_logps
+    assert not remedy_named(name).needs_logps
 
 
 def test_touching_incorrect_answers_is_classified():
     groups = [Group(np.random.default_rng(s), 8) for s in range(20)]
     data = batch(groups)
     wrong = ~data.correct
-    base = np.asarray(heuristic("grpo").at(1.0).rule(data))
+    base = np.asarray(remedy_named("grpo").at(1.0).rule(data))
     for name in ("eq6", "entropy-bonus", "centred", "literal", "quotient", "ucpo"):
-        remedy = heuristic(name)
+        remedy = remedy_named(name)
         changed = bool(np.any(np.asarray(remedy.at(0.4).rule(data))[wrong] != base[wrong]))
         assert changed == remedy.touches_incorrect, name
 
 
 def test_unknown_heuristic_names_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'centred'"):
-        heuristic("centered")
+        remedy_named("centered")

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from diffsmooth.llm.tasks.countdown import Puzzle
 from diffsmooth.llm.tasks.countdown_solver import multiplicity
 from diffsmooth.llm.tasks.expression import evaluate, parse
+from diffsmooth.llm.tasks.puzzle import Puzzle
 from diffsmooth.sim.measures import success
 from diffsmooth.sim.regimes import REGIMES, identities, regime
 from diffsmooth.sim.regimes.bandit import Bandit

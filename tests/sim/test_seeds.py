@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffsmooth.sim.heuristics import HEURISTICS
-from diffsmooth.sim.paths import Laboratory, closed_heuristics
+from diffsmooth.sim.paths import Laboratory, closed_remedies
 from diffsmooth.sim.regimes import Training, regime
+from diffsmooth.sim.remedies import REMEDIES
 
 SHORT = Training(steps=6, checkpoints=3)
 
@@ -22,7 +22,7 @@ SHORT = Training(steps=6, checkpoints=3)
 )
 def test_a_seed_alone_equals_a_seed_among_others(place, dynamics):
     among = Laboratory(regime(place), range(1, 4), dynamics, SHORT)
-    for name in HEURISTICS if dynamics == "sampled" else closed_heuristics():
+    for name in REMEDIES if dynamics == "sampled" else closed_remedies():
         together = among.run(name).measures
         for seed in (1, 3):
             alone = Laboratory(regime(place), range(seed, seed + 1), dynamics, SHORT)

@@ -14,10 +14,10 @@ from diffsmooth.sim import report, sweep
 from diffsmooth.sim.atlas import load, standings
 from diffsmooth.sim.cells import Cell, run_cell
 from diffsmooth.sim.findings import write_findings
-from diffsmooth.sim.heuristics import HEURISTICS
 from diffsmooth.sim.measures import KS
 from diffsmooth.sim.paths import Laboratory
 from diffsmooth.sim.regimes import REGIMES, Training, regime
+from diffsmooth.sim.remedies import REMEDIES
 
 FEW = ("grpo", "centred", "entropy-bonus", "entropy-penalty", "literal")
 CELLS = [Cell("maze/0", FEW, 4), Cell("bandit/0", FEW, 4), Cell("noisy/1", FEW, 4)]
@@ -97,9 +97,9 @@ def test_standings_tune_on_even_and_compare_on_odd_seeds():
     value = np.where(name == "grpo", 0.5, np.where(strength == 0.1, 0.6, 0.4))
     lucky = (name == "centred") & (strength == 0.2) & (seeds % 2 == 0)
     value = np.where(lucky, 0.9, value)
-    runs = {"heuristic": name, "strength": strength, "seed": seeds, "at pass@1:x": value}
+    runs = {"remedy": name, "strength": strength, "seed": seeds, "at pass@1:x": value}
     table = standings(runs, "x", "pass@1")
-    assert [s.heuristic for s in table] == ["grpo", "centred"]
+    assert [s.remedy for s in table] == ["grpo", "centred"]
     assert table[1].strength == 0.2
     assert table[1].difference.value == pytest.approx(-0.1)
     assert table[1].difference.below
@@ -116,8 +116,8 @@ def test_every_number_of_a_standing_is_about_the_same_seeds():
     grpo = np.where(hard, 0.1, 0.8)
     value = np.where(name == "easy", np.where(hard, np.nan, 0.79), grpo)
     value = np.where(name == "slow", grpo - 0.05, value)
-    runs = {"heuristic": name, "strength": np.ones(120), "seed": seeds, "at pass@1:x": value}
-    table = {s.heuristic: s for s in standings(runs, "x", "pass@1")}
+    runs = {"remedy": name, "strength": np.ones(120), "seed": seeds, "at pass@1:x": value}
+    table = {s.remedy: s for s in standings(runs, "x", "pass@1")}
     assert list(table) == ["grpo", "easy", "slow"]
     # Two lost seeds count, with the floor where the table has no final value.
     assert (table["easy"].seeds, table["easy"].reached) == (20, 0.9)
@@ -131,7 +131,7 @@ def test_every_number_of_a_standing_is_about_the_same_seeds():
 def _rows(name, values):
     n = len(values)
     return {
-        "heuristic": np.full(n, name),
+        "remedy": np.full(n, name),
         "strength": np.ones(n),
         "seed": np.arange(n, dtype=np.int32),
         "at pass@1:m": np.asarray(values, dtype=float),
@@ -148,9 +148,9 @@ def test_missing_the_level_is_a_loss_that_is_counted():
         if final is not None:  # what a remedy ended with never beats the level it did not reach
             runs["final:m"] = np.full(24, final)
         table = standings(runs, "m", "pass@1")
-        assert table[0].heuristic == "grpo"
-        assert {s.heuristic for s in table} == {"grpo", "kl", "eq6"}
-        never = next(s for s in table if s.heuristic == "eq6")
+        assert table[0].remedy == "grpo"
+        assert {s.remedy for s in table} == {"grpo", "kl", "eq6"}
+        never = next(s for s in table if s.remedy == "eq6")
         assert (never.reached, never.keeps_up) == (0.0, False)
         assert never.difference.value == pytest.approx(
             float(np.minimum(0, (final or 0.0) - base[1::2]).mean())
@@ -166,10 +166,10 @@ def test_a_stored_cell_is_not_read_back_after_a_change(serial, monkeypatch):
         )
         m.setitem(REGIMES, "bandit", changed)
         assert not sweep.finished(serial, cell)
-    for field, value in (("strengths", (0.1, 0.3)), ("make", HEURISTICS["eq6"].make)):
+    for field, value in (("strengths", (0.1, 0.3)), ("make", REMEDIES["eq6"].make)):
         with monkeypatch.context() as m:
             m.setitem(
-                HEURISTICS, "centred", dataclasses.replace(HEURISTICS["centred"], **{field: value})
+                REMEDIES, "centred", dataclasses.replace(REMEDIES["centred"], **{field: value})
             )
             assert not sweep.finished(serial, cell)
     with monkeypatch.context() as m:
@@ -216,12 +216,12 @@ def test_where_every_solution_survives_the_test_is_the_training():
 
 
 def test_fifteen_trials_for_everyone():
-    assert {len(set(h.trials)) for h in HEURISTICS.values()} == {15}
+    assert {len(set(h.trials)) for h in REMEDIES.values()} == {15}
 
 
 def test_the_atlas_end_to_end(tmp_path):
     page = report.make_atlas(
-        tmp_path, regimes=("maze", "bandit"), heuristics=FEW, seeds=4, cells=8, jobs=1
+        tmp_path, regimes=("maze", "bandit"), remedies=FEW, seeds=4, cells=8, jobs=1
     )
     text = page.read_text()
     assert "the theory names the winner" in text
@@ -232,16 +232,14 @@ def test_the_atlas_end_to_end(tmp_path):
         assert 0 <= row["low"] <= row["share"] <= row["high"] <= 1
     assert list((tmp_path / "figures").glob("*.png"))
     before = page.read_bytes()
-    report.make_atlas(
-        tmp_path, regimes=("maze", "bandit"), heuristics=FEW, seeds=4, cells=8, jobs=1
-    )
+    report.make_atlas(tmp_path, regimes=("maze", "bandit"), remedies=FEW, seeds=4, cells=8, jobs=1)
     assert page.read_bytes() == before
     findings = write_findings(tmp_path, tmp_path / "docs" / "atlas.md").read_text()
     rows = [
         r
         for r in records.read_table(tmp_path / "summary.parquet").to_pylist()
         if r["match"] == "pass@1"
-        and r["heuristic"] == "centred"
+        and r["remedy"] == "centred"
         and r["link"] != "control"
         and r["regime"] == "maze"
     ]
@@ -264,14 +262,14 @@ def test_bad_arguments_are_refused(tmp_path):
         sweep.run_cells(CELLS, tmp_path, engine="slurm")
     with pytest.raises(ValueError, match="seeds"):
         Cell("maze/0", FEW, 2)
-    with pytest.raises(ValueError, match="unknown heuristic"):
+    with pytest.raises(ValueError, match="unknown remedy"):
         Cell("maze/0", ("grop",), 4)
 
 
 @pytest.mark.parametrize("name", REGIMES)
 def test_every_heuristic_runs_in_every_regime(name):
     laboratory = Laboratory(regime(name), range(2), training=Training(4, checkpoints=2))
-    for remedy in HEURISTICS:
+    for remedy in REMEDIES:
         paths = laboratory.run(remedy)
         for key, value in paths.measures.items():
             assert value.shape == (2, 5, 2)

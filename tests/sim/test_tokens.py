@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from diffsmooth.sim.dynamics.advantages import advantages
-from diffsmooth.sim.dynamics.models import log_softmax, softmax
 from diffsmooth.sim.dynamics.sampled import Trainer
-from diffsmooth.sim.heuristics import heuristic
-from diffsmooth.sim.heuristics.tokens import ClipCov, KLCov, SimKO, TokenBatch
 from diffsmooth.sim.paths import Laboratory
+from diffsmooth.sim.policies import log_softmax, softmax
 from diffsmooth.sim.regimes import Training, regime
+from diffsmooth.sim.remedies import remedy_named
+from diffsmooth.sim.remedies.tokens import ClipCov, KLCov, SimKO, TokenBatch
 
 
 def tokens(seed=0, rows=40, length=3, vocabulary=5, nodes=30):
@@ -78,7 +78,7 @@ def test_kl_cov_has_slope_one_in_the_second_epoch_and_no_clipping():
     """One step of two epochs on the bandit, written out answer by answer."""
     where = Laboratory(regime("bandit"), range(2), training=Training(8, epochs=2, checkpoints=3))
     e = where.environment
-    update = heuristic("kl-cov").at(0.3)
+    update = remedy_named("kl-cov").at(0.3)
     assert update.clip.passes(np.array([5.0, 0.1]), np.array([1.0, -1.0])).all()
 
     def after(epochs):

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffsmooth.llm.tasks import notation
-from diffsmooth.llm.tasks.countdown import CountDown, Puzzle, check, extract
+from diffsmooth.llm.tasks.countdown import CountDown, check, extract
 from diffsmooth.llm.tasks.countdown_data import puzzle_from_row
 from diffsmooth.llm.tasks.expression import parse
+from diffsmooth.llm.tasks.puzzle import Puzzle
 
 
 def value(tree):

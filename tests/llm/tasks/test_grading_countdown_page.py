@@ -12,7 +12,8 @@ import pytest
 from diffsmooth.llm.tasks import notation
 from diffsmooth.llm.tasks.colouring import Graph
 from diffsmooth.llm.tasks.colouring import check as check_colouring
-from diffsmooth.llm.tasks.countdown import CountDown, Puzzle, check
+from diffsmooth.llm.tasks.countdown import CountDown, check
+from diffsmooth.llm.tasks.puzzle import Puzzle
 
 PAGE = (Path(__file__).parents[3] / "docs" / "grading_countdown.md").read_text(encoding="utf-8")
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffsmooth.llm.tasks._rows import SUFFIXES, not_finite, read_rows, read_text
-from diffsmooth.llm.tasks.countdown import Puzzle
 from diffsmooth.llm.tasks.countdown_data import load_puzzles, local_puzzles
+from diffsmooth.llm.tasks.puzzle import Puzzle
 from diffsmooth.llm.tasks.registry import load_task
 
 ROWS = [{"nums": [1, 2], "target": 3}, {"nums": [4, 5], "target": 20}]

@@ -18,10 +18,11 @@ import pytest
 
 from diffsmooth.llm.tasks.colouring import Graph, GraphLaw
 from diffsmooth.llm.tasks.colouring import check as check_colouring
-from diffsmooth.llm.tasks.countdown import Puzzle, check
+from diffsmooth.llm.tasks.countdown import check
 from diffsmooth.llm.tasks.countdown_data import Generator
 from diffsmooth.llm.tasks.countdown_solver import solutions
 from diffsmooth.llm.tasks.expression import Tree, written
+from diffsmooth.llm.tasks.puzzle import Puzzle
 
 api = pytest.importorskip("modebench.api", reason="the extra 'judges' is not installed")
 

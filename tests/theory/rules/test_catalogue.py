@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffsmooth.sim.heuristics import HEURISTICS
+from diffsmooth.sim.remedies import REMEDIES
 from diffsmooth.theory.rules import NAMES, catalogue, rule
 
 PAGE = Path(__file__).parents[3] / "docs" / "rules.md"
@@ -20,7 +20,7 @@ def test_every_rule_and_every_remedy_has_its_row() -> None:
     names = {line.split("`")[1] for line in catalogue.page().splitlines() if line[:3] == "| `"}
     assert set(NAMES) <= names
     # Remedies of the simulator that are no rule of their own.
-    assert set(HEURISTICS) - names == {
+    assert set(REMEDIES) - names == {
         "literal", "adaptive", "two-part-maxrl", "unit", "unit-maxrl",
         "replay", "maxrl-replay", "centred-replay", "three-levers", "unit-replay",
     }  # fmt: skip

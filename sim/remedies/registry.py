@@ -1,4 +1,4 @@
-"""Every heuristic by name, each with the five strengths it is tuned over, at three learning rates.
+"""Every remedy by name, each with the five strengths it is tuned over, at three learning rates.
 
 Rules without a strength of their own are tuned by their learning rate alone, over a grid of
 fifteen: everyone, GRPO among them, gets fifteen runs.
@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from diffsmooth.records import own
-from diffsmooth.sim.heuristics.base import LEARNING_RATE, Heuristic, Update, classified
-from diffsmooth.sim.heuristics.tokens import ClipCov, KLCov, SimKO
+from diffsmooth.sim.remedies.base import LEARNING_RATE, Remedy, Update, classified
+from diffsmooth.sim.remedies.tokens import ClipCov, KLCov, SimKO
 from diffsmooth.theory.rules import PRESETS, UNCLIPPED, ClipBounds, Rule, rule
 from diffsmooth.theory.rules.base import Part
 
@@ -37,7 +37,7 @@ PUBLISHED = 0.1
 CENTRED = (0.1, 0.6, 2.4, 6.0, 15.0)
 
 
-def _by_rate(name: str, rates: tuple[float, ...] = RATES) -> Heuristic:
+def _by_rate(name: str, rates: tuple[float, ...] = RATES) -> Remedy:
     made = rule(name)
     return classified(name, lambda rate: Update(made, rate=rate), LEARNING_RATE, rates)
 
@@ -50,7 +50,7 @@ def _by(
     *,
     rate: float = 1.0,
     **given: Any,
-) -> Heuristic:
+) -> Remedy:
     def make(strength: float) -> Update:
         # The number of draws k is a whole number; 2.7 is left for the rule to refuse.
         whole = parameter == "k" and float(strength).is_integer()
@@ -60,7 +60,7 @@ def _by(
     return classified(name, make, parameter, strengths, neutral=neutral)
 
 
-def _smoothing(name: str) -> Heuristic:
+def _smoothing(name: str) -> Remedy:
     both = PRESETS[name].term.g_incorrect != 0
 
     def make(g: float) -> Update:
@@ -72,7 +72,7 @@ def _smoothing(name: str) -> Heuristic:
     return classified(name, make, parameter, grid, neutral=0.0, part=part)
 
 
-def two_part(name: str, base: str, **given: Any) -> Heuristic:
+def two_part(name: str, base: str, **given: Any) -> Remedy:
     """Any reward-only remedy with the centred smoothing term (theory.md E3)."""
     across = rule(base, **given)
 
@@ -84,14 +84,14 @@ def two_part(name: str, base: str, **given: Any) -> Heuristic:
     )
 
 
-def _literal() -> Heuristic:
+def _literal() -> Remedy:
     def make(g: float) -> Update:
         return Update(rule("eq6", g_correct=g, g_incorrect=0.0))
 
     return classified("literal", make, "g_correct", LITERAL, neutral=0.0, formula="A - g_p c l")
 
 
-def _adaptive() -> Heuristic:
+def _adaptive() -> Remedy:
     def make(multiple: float) -> Update:
         return Update(rule("grpo"), adaptive=multiple)
 
@@ -109,7 +109,7 @@ def _adaptive() -> Heuristic:
     )
 
 
-def _untuned(name: str, made: Rule, replay: float = 0.0) -> Heuristic:
+def _untuned(name: str, made: Rule, replay: float = 0.0) -> Remedy:
     """A rule without a strength to tune: fifteen learning rates."""
     return classified(
         name,
@@ -122,7 +122,7 @@ def _untuned(name: str, made: Rule, replay: float = 0.0) -> Heuristic:
     )
 
 
-def _replayed(name: str, base: str) -> Heuristic:
+def _replayed(name: str, base: str) -> Remedy:
     """A rule with replay of verified answers (theory.md E5, E6)."""
     made = rule(base)
     return classified(
@@ -138,7 +138,7 @@ def _replayed(name: str, base: str) -> Heuristic:
     )
 
 
-def _recalled(name: str, base: str) -> Heuristic:
+def _recalled(name: str, base: str) -> Remedy:
     """The centred term beside replay at its published strength: g sets the unseen's share (E5)."""
     across = rule(base)
     return classified(
@@ -152,7 +152,7 @@ def _recalled(name: str, base: str) -> Heuristic:
     )
 
 
-def _clip_higher() -> Heuristic:
+def _clip_higher() -> Remedy:
     def make(high: float) -> Update:
         return Update(rule("grpo"), clip=ClipBounds(0.2, high))
 
@@ -180,7 +180,7 @@ def _token_part(
     formula: str,
     citation: str,
     clip: ClipBounds = _CLIP,
-) -> Heuristic:
+) -> Remedy:
     return classified(
         name,
         lambda s: Update(rule("grpo"), tokens=part(s), clip=clip if s else _CLIP),
@@ -195,7 +195,7 @@ def _token_part(
     )
 
 
-def _all() -> tuple[Heuristic, ...]:
+def _all() -> tuple[Remedy, ...]:
     return (
         *(_by_rate(name) for name in ("vanilla", "grpo")),
         *(_by_rate(name, FAST) for name in ("dr-grpo", "rloo")),
@@ -258,48 +258,48 @@ def _all() -> tuple[Heuristic, ...]:
     )
 
 
-HEURISTICS: dict[str, Heuristic] = {h.name: h for h in _all()}
+REMEDIES: dict[str, Remedy] = {h.name: h for h in _all()}
 
 
-def heuristic(name: str) -> Heuristic:
+def remedy_named(name: str) -> Remedy:
     """The remedy of that name, or of a user's file: ``path/to/file.py:Name``.
 
-    That names a Heuristic, or a rule: a class with attributes ``parameter`` and ``strengths`` (five
+    That names a Remedy, or a rule: a class with attributes ``parameter`` and ``strengths`` (five
     values) is tuned over them, another by its learning rate.  Raises ValueError on an unknown name,
     naming the nearest.
     """
-    if name in HEURISTICS:
-        return HEURISTICS[name]
+    if name in REMEDIES:
+        return REMEDIES[name]
     if ".py:" in name:
         return _own(name)
-    near = difflib.get_close_matches(name, HEURISTICS, n=1)
+    near = difflib.get_close_matches(name, REMEDIES, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"unknown heuristic {name!r}{hint} Known: {', '.join(HEURISTICS)}")
+    raise ValueError(f"unknown remedy {name!r}{hint} Known: {', '.join(REMEDIES)}")
 
 
-def register(remedy: Heuristic | Rule) -> str:
+def register(remedy: Remedy | Rule) -> str:
     """Make a remedy, or a rule as one, known to this process; returns its name.
 
-    A rule is named by its class and tuned as its class says (see :func:`heuristic`).  Raises
+    A rule is named by its class and tuned as its class says (see :func:`remedy`).  Raises
     ValueError where another remedy has the name.
     """
-    made = remedy if isinstance(remedy, Heuristic) else _of_rule(type(remedy).__name__, remedy)
-    known = HEURISTICS.get(made.name)
+    made = remedy if isinstance(remedy, Remedy) else _of_rule(type(remedy).__name__, remedy)
+    known = REMEDIES.get(made.name)
     if known is not None and known.formula != made.formula:
         raise ValueError(f"{made.name}: another remedy has this name")
-    HEURISTICS[made.name] = made
+    REMEDIES[made.name] = made
     return made.name
 
 
-def _own(spec: str) -> Heuristic:
-    """A user's remedy: a Heuristic, or a rule with what it is tuned by."""
+def _own(spec: str) -> Remedy:
+    """A user's remedy: a Remedy, or a rule with what it is tuned by."""
     found = own.load(spec, "remedy")
-    if isinstance(found, Heuristic):
+    if isinstance(found, Remedy):
         return replace(found, name=spec)
     return _of_rule(spec, rule(spec))
 
 
-def _of_rule(name: str, made: Rule) -> Heuristic:
+def _of_rule(name: str, made: Rule) -> Remedy:
     """``parameter`` and ``strengths`` (five) of its class, else fifteen learning rates."""
     parameter = getattr(made, "parameter", None)
     if parameter is None:
@@ -324,7 +324,7 @@ def named(names: tuple[str, ...] | None) -> tuple[str, ...]:
     if names is None:
         return ()
     if not names:
-        raise ValueError(f"--remedies: at least one name is needed. Known: {', '.join(HEURISTICS)}")
+        raise ValueError(f"--remedies: at least one name is needed. Known: {', '.join(REMEDIES)}")
     for name in names:
-        heuristic(name)
+        remedy_named(name)
     return tuple(dict.fromkeys(names))

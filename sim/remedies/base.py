@@ -1,4 +1,4 @@
-"""What a heuristic is: a rule, how it enters the update, and what it is classified as."""
+"""What a remedy is: a rule, how it enters the update, and what it is classified as."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from diffsmooth.sim.heuristics.tokens import TokenPart
+from diffsmooth.sim.remedies.tokens import TokenPart
 from diffsmooth.theory.rules import PKPO, RLOO, ClipBounds, PassAtK, Rule, Smoothed
 from diffsmooth.theory.rules.base import Part
 
@@ -21,7 +21,7 @@ LEARNING_RATE = "learning rate"
 
 @dataclass(frozen=True)
 class Update:
-    """One heuristic at one strength.
+    """One remedy at one strength.
 
     rule
         From a group to advantages.
@@ -56,7 +56,7 @@ class Update:
 
 
 @dataclass(frozen=True)
-class Heuristic:
+class Remedy:
     """A remedy for collapse and its classifier.
 
     name, formula, citation
@@ -65,7 +65,7 @@ class Heuristic:
         From a strength to the update.
     parameter, strengths
         What is tuned, and the five values tried.  Each is tried at three learning rates, see
-        ``trials``: the same budget for every heuristic.
+        ``trials``: the same budget for every remedy.
     neutral
         The strength at which the update is that of its base (vanilla, or GRPO); None if the
         tuned parameter is no strength.
@@ -105,7 +105,7 @@ class Heuristic:
 
     @property
     def trials(self) -> tuple[tuple[float, float], ...]:
-        """(strength, rate) of all that is tried when the heuristic is tuned: fifteen."""
+        """(strength, rate) of all that is tried when the remedy is tuned: fifteen."""
         return tuple((s, r) for s in self.strengths for r in self.rates)
 
     def at(self, strength: float, rate: float = 1.0) -> Update:
@@ -137,11 +137,11 @@ def classified(
     touches_incorrect: bool | None = None,
     token_level: bool | None = None,
     needs_logps: bool | None = None,
-) -> Heuristic:
-    """A heuristic whose classifier is read off its rule; what the rule cannot know is passed."""
+) -> Remedy:
+    """A remedy whose classifier is read off its rule; what the rule cannot know is passed."""
     updates = [make(s) for s in strengths]
     rule = updates[-1].rule
-    return Heuristic(
+    return Remedy(
         name=name,
         formula=rule.formula if formula is None else formula,
         citation=rule.citation if citation is None else citation,

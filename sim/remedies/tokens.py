@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffsmooth.sim.dynamics.models import Bool, Float, Int
+from diffsmooth.sim.policies import Bool, Float, Int
 from diffsmooth.theory.rules import clip_cov_drop, forking_tokens, kl_cov_select, simko_parts
 
 

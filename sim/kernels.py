@@ -18,7 +18,7 @@ def available() -> bool:
 def kernel(name: str) -> Callable[..., Any]:
     """The kernel of that name in ``_numba``.  Raises ImportError without numba."""
     try:
-        from diffsmooth.sim.dynamics import _numba
+        from diffsmooth.sim import _numba
     except ModuleNotFoundError as error:
         raise ImportError("compiled kernels need: pip install 'diffsmooth[fast]'") from error
     found: Callable[..., Any] = getattr(_numba, name)

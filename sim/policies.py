@@ -2,7 +2,7 @@
 
 Every policy here is a set of softmaxes, one per node, and an answer is a path of (node, token)
 pairs.  A plain softmax over answers is the case of one node.  Leading axes are L copies (strengths
-of one heuristic) and S seeds; P prompts; K answers; n nodes with V tokens each.
+of one remedy) and S seeds; P prompts; K answers; n nodes with V tokens each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsmooth.sim.dynamics import kernels
+from diffsmooth.sim import kernels
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
