@@ -342,18 +342,23 @@ STATEMENT = Statement(
     methods=(
         Method(
             "symbolic",
-            "rule objects with n in {1, 2, 4}; expected gradient for any n and any "
-            "number of trajectories",
             _symbolic,
+            note=(
+                "rule objects with n in {1, 2, 4}; expected gradient for any n and any "
+                "number of trajectories"
+            ),
         ),
-        Method("smt", "any n >= 1 (lumped sum of log-probs), all g > 0", _lumped),
-        Method("exact", "all groups of n <= 4 draws from 3 rational laws", _exact),
+        Method("smt", _lumped, note="any n >= 1 (lumped sum of log-probs), all g > 0"),
+        Method("exact", _exact, note="all groups of n <= 4 draws from 3 rational laws"),
         Method(
             "random",
-            "rule objects, up to 10 answers to 3 prompts; tokens with ragged and empty masks in "
-            "NumPy and torch",
             lambda claim, budget: together(
                 lambda: _rules(claim, budget), lambda: _trainer(claim, budget)
+            ),
+            note=(
+                "rule objects, up to 10 answers to 3 prompts; tokens with ragged and empty "
+                "masks in "
+                "NumPy and torch"
             ),
         ),
     ),
