@@ -85,8 +85,9 @@ def _symbolic(claim: OneKind, _: Budget) -> Outcome:
     exprs["expected gradient, any n"] = sp.expand(
         (expected_gradient - claim.shrink(n) * grad_h).subs(no_drift)
     )
-    free = sorted(set().union(*(sp.sympify(e).free_symbols for e in exprs.values())), key=str)
-    return symbolic.zero(exprs, free, "rule objects and expected gradient")
+    # The symbols of the rules too, most of which cancel before the engine sees them.
+    free = {g_p, g_n, *logs, n}.union(*(sp.sympify(e).free_symbols for e in exprs.values()))
+    return symbolic.zero(exprs, sorted(free, key=str), "rule objects and expected gradient")
 
 
 def _lumped(claim: OneKind, _: Budget) -> Outcome:
