@@ -164,7 +164,8 @@ def _print(console: Console, result: Run) -> None:
 def red_lines(result: StatementResult) -> list[str]:
     """Why a statement fails, a line a part, with the counterexample where there is one."""
     lines = [
-        f"{result.id} {m.name} [{m.domain}]: {'error' if m.error else m.verdict}: {m.detail}"
+        f"{result.id} {m.name}{f' [{m.domain}]' if m.domain else ''}: "
+        f"{'error' if m.error else m.verdict}: {m.detail}"
         + (f"; counterexample: {m.counterexample}" if m.counterexample else "")
         for m in result.methods
         if not m.green

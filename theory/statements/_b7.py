@@ -83,6 +83,52 @@ def prove(claim: Dominance) -> Outcome:
     )
 
 
+@dataclass(frozen=True)
+class _Binary:
+    """C = 1/(1+r) and p = 1/(1+s) with r, s > 0: all of 0 < C, p < 1, told to sympy by signs."""
+
+    r: Any
+    s: Any
+
+    @classmethod
+    def make(cls) -> _Binary:
+        import sympy as sp
+
+        return cls(*sp.symbols("r s", positive=True))
+
+    @property
+    def c(self) -> Any:
+        return 1 / (1 + self.r)
+
+    @property
+    def logit_c(self) -> Any:
+        import sympy as sp
+
+        return -sp.log(self.r)
+
+    @property
+    def logit_p(self) -> Any:
+        import sympy as sp
+
+        return -sp.log(self.s)
+
+    @property
+    def kl(self) -> Any:
+        """kl(C || p)."""
+        import sympy as sp
+
+        r, s = self.r, self.s
+        return sp.log((1 + s) / (1 + r)) / (1 + r) + r / (1 + r) * sp.log(
+            r * (1 + s) / (s * (1 + r))
+        )
+
+    def slope(self, expr: Any) -> Any:
+        """The derivative in C of an expression in r: dC/dr = -1/(1+r)^2."""
+        import sympy as sp
+
+        return -((1 + self.r) ** 2) * sp.diff(expr, self.r)
+
+
 def _savings(claim: Dominance) -> dict[str, Any]:
     """(i) The chain rule for both policies; u = log q, v = log b_S, w = log f, z = log b_F."""
     import sympy as sp
@@ -127,20 +173,20 @@ def _monotone(claim: Dominance) -> dict[str, Any]:
     """
     import sympy as sp
 
-    a, v, c, p = sp.symbols("a v C p", positive=True)
+    a, v = sp.symbols("a v", positive=True)
     kl_s = sp.Symbol("K_S", nonnegative=True)
+    binary = _Binary.make()
     psi = sp.Function("psi")(a)  # log S_X(a): its derivatives are the cumulants of log b_X
     v2 = sp.Symbol("v2", real=True)
     pair = Law("q_a", [v])
     mass = sp.exp(a * v)
-    kl_c = c * sp.log(c / p) + (1 - c) * sp.log((1 - c) / (1 - p))
-    price = claim.price(kl_c, c, kl_s)
-    slope = sp.log(c / (1 - c)) - sp.log(p / (1 - p)) + kl_s
+    price = claim.price(binary.kl, binary.c, kl_s)
     kl_a = a * psi.diff(a) - psi - (psi.diff(a) - psi.subs(a, 1))  # E_a[log q_a - log b_X]
     return {
         "a weight's derivative": sp.diff(mass, a) - v * mass,
-        "price rises in C for C >= p": sp.expand_log(sp.diff(price, c) - slope, force=True),
-        "price rises in KL(q||b_S)": sp.diff(price, kl_s) - c,
+        "price rises in C for C >= p": binary.slope(price)
+        - (binary.logit_c - binary.logit_p + kl_s),
+        "price rises in KL(q||b_S)": sp.diff(price, kl_s) - binary.c,
         "K' = (a - 1) psi''": sp.diff(kl_a, a) - (a - 1) * psi.diff(a, 2),
         "psi'' is a variance: half the mean square of differences": pair.covariance(v, v)
         - pair.pair([v2], (v - v2) ** 2) / 2,
@@ -173,21 +219,19 @@ def _centred(claim: Dominance) -> dict[str, Any]:
     """(i) The centred rule with no constant: weights b^a e^(y + (1-a) m) on S, m = E_q[log b]."""
     import sympy as sp
 
-    a, y, v, c, p = sp.symbols("a y v C p", positive=True)
+    a, y, v = sp.symbols("a y v", positive=True)
+    binary = _Binary.make()
     log_p, log_1p, zeta = sp.symbols("l_p l_1p zeta", real=True)
     kl_s = sp.Symbol("K_S", nonnegative=True)
     q = Law("q_a", [v])  # v = log b; log q_a = a v - zeta with zeta = log S_S(a)
     divergence = q.mean(a * v - zeta - (v - log_p))
     logit = (zeta + y + (1 - a) * q.mean(v)) - log_1p
-    kl_c = c * sp.log(c / p) + (1 - c) * sp.log((1 - c) / (1 - p))
-    slope = sp.diff(claim.price(kl_c, c, kl_s), c)
-    limit = claim.centred_logit(sp.log(p / (1 - p)), 0, kl_s)  # y -> 0
+    slope = binary.slope(claim.price(binary.kl, binary.c, kl_s))
+    limit = claim.centred_logit(binary.logit_p, 0, kl_s)  # y -> 0
     return {
         "(i) logit C of the centred rule": logit
         - claim.centred_logit(log_p - log_1p, y, divergence),
-        "(i) its limit y -> 0 minimises the KL over C": sp.expand_log(
-            slope - (sp.log(c / (1 - c)) - limit), force=True
-        ),
+        "(i) its limit y -> 0 minimises the KL over C": slope - (binary.logit_c - limit),
     }
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from diffsmooth.theory.statements import _balls as arb
 from diffsmooth.theory.statements._b7 import Counterexample, Dominance
 from diffsmooth.theory.statements._steps import together
+from diffsmooth.theory.verify import certified
 from diffsmooth.theory.verify.core import Outcome
 
 #: (ii) fails here, yet a literal policy dominates: correct .45, .45, incorrect .09, .01, a = 0.
@@ -78,14 +79,6 @@ def infimum(claim: Dominance, example: Counterexample) -> tuple[Any, Any]:
     )
 
 
-def _decide(true: bool, false: bool, detail: str, value: str) -> Outcome:
-    if true:
-        return Outcome("proved", f"{detail}: {value}")
-    if false:
-        return Outcome("refuted", detail, counterexample=f"{detail} is false: {value}")
-    return Outcome("undecided", f"{detail}: {value}")
-
-
 def _show(example: Counterexample) -> str:
     def law(part: tuple[Fraction, ...]) -> str:
         return "(" + ", ".join(f"{float(x):g}" for x in part) + ")"
@@ -99,12 +92,10 @@ def _show(example: Counterexample) -> str:
 def _entropy_policy(claim: Dominance, example: Counterexample) -> Outcome:
     c, kl, _, _ = entropy_policy(example)
     high_c, high_kl = arb.ball(example.entropy_correctness), arb.ball(example.entropy_kl)
-    return _decide(
-        bool(c < high_c and kl < high_kl),
-        bool(c >= high_c or kl >= high_kl),
+    return certified.separated(
+        {"bound - C": high_c - c, "bound - KL": high_kl - kl},
         f"the entropy policy has C < {float(example.entropy_correctness):g} and"
-        f" KL < {float(example.entropy_kl):g}",
-        f"C = {c.str(8)}, KL = {kl.str(8)}",
+        f" KL < {float(example.entropy_kl):g} (C = {c.str(8)}, KL = {kl.str(8)})",
     )
 
 
@@ -133,18 +124,15 @@ def _order(example: Counterexample) -> Outcome:
 def _floor(claim: Dominance, example: Counterexample) -> Outcome:
     c, _ = infimum(claim, example)
     bound = arb.ball(example.literal_correctness)
-    return _decide(
-        bool(c > bound),
-        bool(c <= bound),
-        f"step 2, every literal policy as diverse has C > {float(example.literal_correctness):g}",
-        f"the infimum is {c.str(8)}",
+    return certified.separated(
+        {"infimum of C - bound": c - bound},
+        f"step 2, every literal policy as diverse has C > {float(example.literal_correctness):g}"
+        f" (the infimum is {c.str(8)})",
     )
 
 
 def _cost(claim: Dominance, example: Counterexample) -> Outcome:
     """Step 3: branch and bound over (C', a') in [literal_correctness, 1] x [-a, a]."""
-    from diffsmooth.theory.verify import certified
-
     b_s = arb.balls(example.correct)
     p = arb.add(b_s)
     base, bound = arb.conditional(b_s), arb.ball(example.literal_kl)
@@ -176,21 +164,20 @@ def _verdict(claim: Dominance, example: Counterexample, dominated: bool) -> Outc
     b_f = arb.balls(example.incorrect)
     reach = claim.reach(sf_a, arb.log_mass(b_f, arb.ball(1)))
     y = arb.ball(example.y)
-    if not (y < reach and (kl > price if dominated else kl < price)):
-        return Outcome("undecided", f"{_show(example)}: the balls do not separate")
     says = claim.dominated(y, reach, kl, price)
-    return _decide(
-        says == dominated,
-        says != dominated,
-        f"at {_show(example)} a literal policy dominates: {says}",
-        f"KL of the entropy policy {kl.str(6)}, infimum over the literal policies {price.str(6)}",
+    return certified.separated(
+        {"1 if the claim says so, else -1": arb.ball(1 if says == dominated else -1)},
+        f"at {_show(example)} a literal policy dominates: {dominated} (KL of the entropy policy"
+        f" {kl.str(6)}, infimum over the literal policies {price.str(6)})",
+        given={
+            "reach - 1/beta": reach - y,
+            "KL saved" if dominated else "KL lost": kl - price if dominated else price - kl,
+        },
     )
 
 
 def _neighbourhood(claim: Dominance) -> Outcome:
     """The failure is no accident: a whole box of bases, exponents and 1/beta around it fails."""
-    from diffsmooth.theory.verify import certified
-
     half = arb.ball("1/2")
     quarter = [half / 2, half / 2]
 
@@ -222,12 +209,10 @@ def _strictly_better(claim: Dominance) -> Outcome:
     kl = arb.binary_divergence(c, p) + c * arb.divergence(q, own) + claim.saving(c, kl_f)
     other = claim.price(arb.binary_divergence(more, p), more, arb.divergence(rival, own))
     rise = arb.entropy(rival) - arb.entropy(q)
-    return _decide(
-        bool(kl > other and rise > 0),
-        bool(kl <= other or rise <= 0),
+    return certified.separated(
+        {"KL saved": kl - other, "rise of H(q)": rise},
         "(i) on b = (.3, .2 | .4, .1), a = .5, 1/beta = 1 a centred policy has C larger by .005,"
-        " H(q) larger and KL smaller",
-        f"H(q) by {rise.str(4)}, KL {other.str(6)} against {kl.str(6)}",
+        f" H(q) larger and KL smaller ({other.str(6)} against {kl.str(6)})",
     )
 
 
@@ -240,10 +225,8 @@ def _coupled_signs(claim: Dominance) -> Outcome:
         sharp = arb.divergence(arb.tempered(base, arb.ball("3/2")), base)
         values.append(claim.coupled_extra(arb.ball("1/2"), sharp, flat))
     dearer, cheaper = values
-    return _decide(
-        bool(dearer > 0 and cheaper < 0),
-        bool(dearer <= 0 or cheaper >= 0),
+    return certified.separated(
+        {"extra cost on the first": dearer, "saving on the second": -cheaper},
         "(iv) coupled smoothing costs more than the bonus on b_F = (.25, 15 x .05) and less on"
         " (.45, .45, .1), at C = a = 1/2",
-        f"{dearer.str(5)} and {cheaper.str(5)}",
     )

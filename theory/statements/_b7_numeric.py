@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -73,7 +72,7 @@ def compare(claim: Dominance, budget: Budget) -> Outcome:
     )
     if agreement.verdict != "holds":
         return agreement
-    return replace(agreement, detail=f"{agreement.detail}; {measured(budget)}")
+    return agreement.told(f"{agreement.detail}; {measured(budget)}")
 
 
 def attack(claim: Dominance, budget: Budget) -> Outcome:

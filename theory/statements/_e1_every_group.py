@@ -133,7 +133,7 @@ def exact(pkpo_gap: PkpoGap, maxrl_step: MaxRLStep, pass_at_k: PassAtKSquare) ->
     from diffsmooth.theory.verify import exact as engine
 
     def value(x: Any) -> Fraction:
-        x = sp.nsimplify(x) if isinstance(x, int) else sp.expand(x)
+        x = sp.expand(sp.sympify(x))
         if not x.is_Rational:
             raise TypeError(f"not an exact rational: {x!r}")
         return Fraction(int(x.p), int(x.q))

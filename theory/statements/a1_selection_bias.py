@@ -124,8 +124,7 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
                 odds += weight * (("i" in draws) - ("j" in draws))
             return [drawn - claim.reinforced(b_i, n), odds - claim.bias(b_i, b_j, n)]
 
-        # A product of n chances has degree at most n in b_i and in b_j.
-        return lambda: exact.polynomial_identity(residual, {"b_i": n, "b_j": n}, f"n = {n}")
+        return lambda: exact.polynomial_identity(residual, ["b_i", "b_j"], f"n = {n}")
 
     return together(*(step(n) for n in range(1, 7 if budget.deep else 5)))
 
@@ -220,14 +219,14 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "any number of draws n (induction), any b_i, b_j", check_symbolic),
-        Method("smt", "any n (induction step), any number of trajectories", check_smt),
+        Method("symbolic", check_symbolic, note="any number of draws n (induction), any b_i, b_j"),
+        Method("smt", check_smt, note="any n (induction step), any number of trajectories"),
         Method(
             "exact",
-            "n <= 4 (6 under --deep), all b_i, b_j, any number of other trajectories",
             check_exact,
+            note="n <= 4 (6 under --deep), all b_i, b_j, any number of other trajectories",
         ),
-        Method("random", "library, n = 3, 2 to 6 trajectories", check_random),
+        Method("random", check_random, note="library, n = 3, 2 to 6 trajectories"),
     ),
     mutants=(
         Mutant(

@@ -244,11 +244,15 @@ STATEMENT = Statement(
     claim=CLAIM,
     methods=(
         Method(
-            "symbolic", "any number of trajectories (others lumped), all weights", check_symbolic
+            "symbolic",
+            check_symbolic,
+            note="any number of trajectories (others lumped), all weights",
         ),
-        Method("smt", "any number of trajectories, all eta > 0, exp(1/beta) > 1", check_smt),
-        Method("exact", "17 rational policies with 2 to 7 trajectories, every pair", check_exact),
-        Method("random", "library, 2 to 12 trajectories, eta in [.01, 10]", check_random),
+        Method("smt", check_smt, note="any number of trajectories, all eta > 0, exp(1/beta) > 1"),
+        Method(
+            "exact", check_exact, note="17 rational policies with 2 to 7 trajectories, every pair"
+        ),
+        Method("random", check_random, note="library, 2 to 12 trajectories, eta in [.01, 10]"),
     ),
     mutants=(
         Mutant(

@@ -498,16 +498,19 @@ STATEMENT = Statement(
     methods=(
         Method(
             "symbolic",
-            "any number of trajectories (others lumped, or formal moments)",
             check_symbolic,
+            note="any number of trajectories (others lumped, or formal moments)",
         ),
-        Method("smt", "any number of trajectories (pairs and lumps), all times", check_smt),
-        Method("exact", "8 rational flows, parts of 1 to 6 trajectories", check_exact),
+        Method("smt", check_smt, note="any number of trajectories (pairs and lumps), all times"),
+        Method("exact", check_exact, note="8 rational flows, parts of 1 to 6 trajectories"),
         Method(
             "random",
-            "library, 2 to 12 trajectories, t in [.05, 4] against an ODE, up to 10^12 against the"
-            " rates and up to 10^307 against the shifts; the clock by quadrature",
             check_random,
+            note=(
+                "library, 2 to 12 trajectories, t in [.05, 4] against an ODE, up to 10^12 "
+                "against the"
+                " rates and up to 10^307 against the shifts; the clock by quadrature"
+            ),
         ),
     ),
     mutants=(

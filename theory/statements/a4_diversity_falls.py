@@ -287,14 +287,18 @@ STATEMENT = Statement(
     claim=CLAIM,
     methods=(
         Method(
-            "symbolic", "any number of trajectories (formal moments; others lumped)", check_symbolic
+            "symbolic",
+            check_symbolic,
+            note="any number of trajectories (formal moments; others lumped)",
         ),
-        Method("smt", "any number of trajectories (pairs and lumps)", check_smt),
-        Method("exact", "9 rational laws, 1 to 7 correct trajectories", check_exact),
+        Method("smt", check_smt, note="any number of trajectories (pairs and lumps)"),
+        Method("exact", check_exact, note="9 rational laws, 1 to 7 correct trajectories"),
         Method(
-            "random", "library, 2 to 12 trajectories, along the flow up to t = 20", check_random
+            "random",
+            check_random,
+            note="library, 2 to 12 trajectories, along the flow up to t = 20",
         ),
-        Method("adversarial", "4 correct trajectories, C = 1/2", check_adversarial),
+        Method("adversarial", check_adversarial, note="4 correct trajectories, C = 1/2"),
     ),
     mutants=(
         Mutant(

@@ -88,13 +88,14 @@ def check_softmax_differs(claim: Claim, budget: Budget) -> Outcome:
     total = x + y + rest_s + rest_f
     given = [x > y, y > 0, rest_s >= 0, rest_f > 0, total == 1, e > 1]
     c = x + y + rest_s
+    one = z3.RealVal(1)
     return together(
         lambda: smt.prove(
             given,
             [
-                claim.velocity(1, x) - claim.velocity(1, y) == 0,
-                claim.multiplier(1, e, x) * y * x == claim.multiplier(1, e, y) * x * y,
-                claim.logit_speed(c) == 1,
+                claim.velocity(one, x) - claim.velocity(one, y) == 0,
+                claim.multiplier(one, e, x) * y * x == claim.multiplier(one, e, y) * x * y,
+                one == claim.logit_speed(c),
             ],
             "natural gradient: i and j keep their odds, whatever the others",
         ),
@@ -222,10 +223,10 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "any number of trajectories (lumped)", check_symbolic),
-        Method("smt", "any number of trajectories (lumped)", check_softmax_differs),
-        Method("exact", "22 rational policies and steps, 2 to 6 trajectories", check_exact),
-        Method("random", "library, 2 to 12 trajectories, t in [.05, 20]", check_random),
+        Method("symbolic", check_symbolic, note="any number of trajectories (lumped)"),
+        Method("smt", check_softmax_differs, note="any number of trajectories (lumped)"),
+        Method("exact", check_exact, note="22 rational policies and steps, 2 to 6 trajectories"),
+        Method("random", check_random, note="library, 2 to 12 trajectories, t in [.05, 20]"),
     ),
     mutants=(
         Mutant(

@@ -337,10 +337,14 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "any k, any G, any number of trajectories (lumped)", check_symbolic),
-        Method("smt", "the bounds: all G >= 2, all C in (0, 1)", check_smt),
-        Method("exact", "12 rational policies and groups, all K^G groups enumerated", check_exact),
-        Method("random", "library and rule, 2 to 6 trajectories, G in 2..32", check_random),
+        Method(
+            "symbolic", check_symbolic, note="any k, any G, any number of trajectories (lumped)"
+        ),
+        Method("smt", check_smt, note="the bounds: all G >= 2, all C in (0, 1)"),
+        Method(
+            "exact", check_exact, note="12 rational policies and groups, all K^G groups enumerated"
+        ),
+        Method("random", check_random, note="library and rule, 2 to 6 trajectories, G in 2..32"),
     ),
     mutants=(
         Mutant(

@@ -168,11 +168,11 @@ STATEMENT = Statement(
     ),
     claim=Ceiling(),
     methods=(
-        Method("symbolic", "any M, N, g > 0", _symbolic),
-        Method("smt", "all real M, N > 0, e^(1/g) > 1", _smt),
-        Method("exact", "M <= 4, N <= 5, arbitrary rational policies", _exact),
-        Method("certified", "M = 2, N = 10^6, every g in [.08, 1]", _certified),
-        Method("random", "the library: M, N <= 6, 1/g in [1/16, 16]", _random),
+        Method("symbolic", _symbolic, note="any M, N, g > 0"),
+        Method("smt", _smt, note="all real M, N > 0, e^(1/g) > 1"),
+        Method("exact", _exact, note="M <= 4, N <= 5, arbitrary rational policies"),
+        Method("certified", _certified, note="M = 2, N = 10^6, every g in [.08, 1]"),
+        Method("random", _random, note="the library: M, N <= 6, 1/g in [1/16, 16]"),
     ),
     mutants=(
         Mutant(

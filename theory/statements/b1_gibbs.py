@@ -109,13 +109,6 @@ def _certified(claim: Gibbs, budget: Budget) -> Outcome:
         )
         return top - own + arb.ball("1/5000")
 
-    def gradient(x: Any, y: Any) -> list[Any]:
-        z = 1 - x - y
-        return [
-            rho[2] - rho[i] + beta * ((p / base[i]).log() - (z / base[2]).log())
-            for i, p in ((0, x), (1, y))
-        ]
-
     def phi(t: Any) -> Any:
         return t * t.log() - t + 1
 
@@ -127,7 +120,7 @@ def _certified(claim: Gibbs, budget: Budget) -> Outcome:
             margin,
             {"pi_1": ("1/20", "13/20"), "pi_2": ("1/20", "3/10")},
             "no policy on three trajectories beats the maximiser by 1/5000",
-            gradient,
+            slopes=True,
         ),
     )
 
@@ -235,15 +228,17 @@ STATEMENT = Statement(
     ),
     claim=Gibbs(),
     methods=(
-        Method("symbolic", "any number of trajectories, all b > 0, rho real, beta > 0", _symbolic),
-        Method("exact", "rational policies with 2-10 trajectories", _exact),
+        Method(
+            "symbolic", _symbolic, note="any number of trajectories, all b > 0, rho real, beta > 0"
+        ),
+        Method("exact", _exact, note="rational policies with 2-10 trajectories"),
         Method(
             "certified",
-            "one base and reward on three trajectories, policies with every mass >= 1/20",
             _certified,
+            note="one base and reward on three trajectories, policies with every mass >= 1/20",
         ),
-        Method("random", "the library: 2-12 trajectories, beta in [1/16, 16]", _random),
-        Method("adversarial", "4 trajectories, reward, rival and beta free", _adversarial),
+        Method("random", _random, note="the library: 2-12 trajectories, beta in [1/16, 16]"),
+        Method("adversarial", _adversarial, note="4 trajectories, reward, rival and beta free"),
     ),
     mutants=(
         Mutant(

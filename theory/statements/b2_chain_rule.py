@@ -178,9 +178,9 @@ STATEMENT = Statement(
     ),
     claim=ChainRule(),
     methods=(
-        Method("symbolic", "any number of trajectories, all policies", _symbolic),
-        Method("exact", "rational policies with 2-10 trajectories", _exact),
-        Method("random", "the library: 2-12 trajectories", _random),
+        Method("symbolic", _symbolic, note="any number of trajectories, all policies"),
+        Method("exact", _exact, note="rational policies with 2-10 trajectories"),
+        Method("random", _random, note="the library: 2-12 trajectories"),
     ),
     mutants=(
         Mutant(

@@ -192,11 +192,11 @@ STATEMENT = Statement(
     ),
     claim=Vanilla(),
     methods=(
-        Method("symbolic", "any number of trajectories, all b > 0, beta > 0", _symbolic),
-        Method("smt", "any number of trajectories (lumped), e^(1/beta) > 1", _smt),
-        Method("exact", "rational policies with 2-10 trajectories", _exact),
-        Method("random", "the library: 2-12 trajectories, 1/beta in [1/16, 16]", _random),
-        Method("adversarial", "2 + 2 trajectories, base, rival and beta free", _adversarial),
+        Method("symbolic", _symbolic, note="any number of trajectories, all b > 0, beta > 0"),
+        Method("smt", _smt, note="any number of trajectories (lumped), e^(1/beta) > 1"),
+        Method("exact", _exact, note="rational policies with 2-10 trajectories"),
+        Method("random", _random, note="the library: 2-12 trajectories, 1/beta in [1/16, 16]"),
+        Method("adversarial", _adversarial, note="2 + 2 trajectories, base, rival and beta free"),
     ),
     mutants=(
         Mutant(

@@ -258,11 +258,11 @@ STATEMENT = Statement(
     ),
     claim=EntropyBonus(),
     methods=(
-        Method("symbolic", "any number of trajectories, beta > 0, real g", _symbolic),
-        Method("smt", "all real beta, g with beta > 0, beta + g > 0", _smt),
-        Method("exact", "rational policies with 2-10 trajectories, a = j/d", _exact),
-        Method("random", "the library: 2-12 trajectories, g/beta in [-7/8, 4]", _random),
-        Method("adversarial", "2 + 2 trajectories, base, rival, beta, g free", _adversarial),
+        Method("symbolic", _symbolic, note="any number of trajectories, beta > 0, real g"),
+        Method("smt", _smt, note="all real beta, g with beta > 0, beta + g > 0"),
+        Method("exact", _exact, note="rational policies with 2-10 trajectories, a = j/d"),
+        Method("random", _random, note="the library: 2-12 trajectories, g/beta in [-7/8, 4]"),
+        Method("adversarial", _adversarial, note="2 + 2 trajectories, base, rival, beta, g free"),
     ),
     mutants=(
         Mutant(

@@ -259,11 +259,15 @@ STATEMENT = Statement(
     ),
     claim=Smoothing(),
     methods=(
-        Method("symbolic", "any number of trajectories, beta > 0, g_p, g_n >= 0", _symbolic),
-        Method("smt", "all beta > 0, g_p, g_n >= 0", _smt),
-        Method("exact", "rational policies, g_p/beta in [0, 3/2], g_n/beta in [0, 1/2]", _exact),
-        Method("random", "the library: 2-12 trajectories, g/beta in [0, 2]", _random),
-        Method("adversarial", "2 + 2 trajectories, base, rival and strengths free", _adversarial),
+        Method("symbolic", _symbolic, note="any number of trajectories, beta > 0, g_p, g_n >= 0"),
+        Method("smt", _smt, note="all beta > 0, g_p, g_n >= 0"),
+        Method(
+            "exact", _exact, note="rational policies, g_p/beta in [0, 3/2], g_n/beta in [0, 1/2]"
+        ),
+        Method("random", _random, note="the library: 2-12 trajectories, g/beta in [0, 2]"),
+        Method(
+            "adversarial", _adversarial, note="2 + 2 trajectories, base, rival and strengths free"
+        ),
     ),
     mutants=(
         Mutant(

@@ -320,11 +320,11 @@ STATEMENT = Statement(
     ),
     claim=Tempering(),
     methods=(
-        Method("symbolic", "any number of trajectories, all b_S > 0, real a", _symbolic),
-        Method("smt", "any number of trajectories (top k and rest lumped)", _smt),
-        Method("exact", "rational laws, 1-7 trajectories, consecutive a = j/d", _exact),
-        Method("random", "the library: 1-12 trajectories, 0 <= a <= a' <= 5", _random),
-        Method("adversarial", "4 trajectories, eight measures", _adversarial),
+        Method("symbolic", _symbolic, note="any number of trajectories, all b_S > 0, real a"),
+        Method("smt", _smt, note="any number of trajectories (top k and rest lumped)"),
+        Method("exact", _exact, note="rational laws, 1-7 trajectories, consecutive a = j/d"),
+        Method("random", _random, note="the library: 1-12 trajectories, 0 <= a <= a' <= 5"),
+        Method("adversarial", _adversarial, note="4 trajectories, eight measures"),
     ),
     mutants=(
         Mutant(

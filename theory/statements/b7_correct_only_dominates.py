@@ -113,21 +113,24 @@ STATEMENT = Statement(
     ),
     claim=Dominance(),
     methods=(
-        Method("symbolic", "(i)-(iv), any number of trajectories, all b > 0", _symbolic),
-        Method("smt", "(i), (iii), (iv): any number of trajectories (through masses)", _smt),
+        Method("symbolic", _symbolic, note="(i)-(iv), any number of trajectories, all b > 0"),
+        Method("smt", _smt, note="(i), (iii), (iv): any number of trajectories (through masses)"),
         Method(
             "exact",
-            "(i), (ii), (iv): rational policies b ∝ m^d, a = j/d, 1-5 trajectories a part",
             _exact,
+            note="(i), (ii), (iv): rational policies b ∝ m^d, a = j/d, 1-5 trajectories a part",
         ),
         Method(
             "certified",
-            "(iii): all literal policies g_p, g_n >= 0, beta > 0 against one entropy policy, and"
-            " a box of bases, exponents and 1/beta around it",
             _certified,
+            note=(
+                "(iii): all literal policies g_p, g_n >= 0, beta > 0 against one entropy "
+                "policy, and"
+                " a box of bases, exponents and 1/beta around it"
+            ),
         ),
-        Method("random", "the library: 2-12 trajectories, 1/16 <= 1/beta <= 16", compare),
-        Method("adversarial", "all literal policies; bases with 2 + 2 trajectories", attack),
+        Method("random", compare, note="the library: 2-12 trajectories, 1/16 <= 1/beta <= 16"),
+        Method("adversarial", attack, note="all literal policies; bases with 2 + 2 trajectories"),
     ),
     mutants=(
         Mutant(

@@ -285,12 +285,16 @@ STATEMENT = Statement(
     methods=(
         Method(
             "symbolic",
-            "any finite S and F, all directions; rule object: |S| = 3, |F| = 2",
             _symbolic,
+            note="any finite S and F, all directions; rule object: |S| = 3, |F| = 2",
         ),
-        Method("smt", "any number of trajectories (three lumped sums), all g_p, g_n >= 0", _lumped),
-        Method("exact", "18 rational policies with 2..9 trajectories", _exact),
-        Method("random", "rules and library on rational policies, 2..7 trajectories", _library),
+        Method(
+            "smt", _lumped, note="any number of trajectories (three lumped sums), all g_p, g_n >= 0"
+        ),
+        Method("exact", _exact, note="18 rational policies with 2..9 trajectories"),
+        Method(
+            "random", _library, note="rules and library on rational policies, 2..7 trajectories"
+        ),
     ),
     mutants=(
         Mutant(

@@ -290,16 +290,18 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "all C in (0,1), any q, f, M (through their entropies)", _symbolic),
+        Method("symbolic", _symbolic, note="all C in (0,1), any q, f, M (through their entropies)"),
         Method(
             "smt",
-            "any number of trajectories, all g_p > 0, g_n >= 0, given two facts on log",
             _lumped,
+            note="any number of trajectories, all g_p > 0, g_n >= 0, given two facts on log",
         ),
-        Method("certified", "u in [1/20, 30]; C in [1/1000, 99/100] at M = 4", _logarithm),
-        Method("exact", "18 rational policies with 2..11 trajectories", _exact),
-        Method("adversarial", "|S| = 3, |F| = 2, any policy and strengths up to e^3", _adversarial),
-        Method("random", "|S| = 3, |F| = 2, logits in [-3, 3]", _climb),
+        Method("certified", _logarithm, note="u in [1/20, 30]; C in [1/1000, 99/100] at M = 4"),
+        Method("exact", _exact, note="18 rational policies with 2..11 trajectories"),
+        Method(
+            "adversarial", _adversarial, note="|S| = 3, |F| = 2, any policy and strengths up to e^3"
+        ),
+        Method("random", _climb, note="|S| = 3, |F| = 2, logits in [-3, 3]"),
     ),
     mutants=(
         Mutant(

@@ -414,23 +414,28 @@ STATEMENT = Statement(
     methods=(
         Method(
             "symbolic",
-            "any number of trajectories (closed form by formal moments); rule "
-            "objects with 3 correct and 3 incorrect answers",
             _symbolic,
+            note=(
+                "any number of trajectories (closed form by formal moments); rule "
+                "objects with 3 correct and 3 incorrect answers"
+            ),
         ),
         Method(
             "smt",
-            "any number of trajectories (pair + one lumped mean), all strengths >= 0",
             _lumped,
+            note="any number of trajectories (pair + one lumped mean), all strengths >= 0",
         ),
-        Method("exact", "16 rational laws with 2..9 trajectories, at 4 times each", _exact),
+        Method("exact", _exact, note="16 rational laws with 2..9 trajectories, at 4 times each"),
         Method(
             "random",
-            "library flow and rules, 2..7 trajectories, t <= 2; C by quadrature and by the ODE, "
-            "strengths of 0 and 1 included",
             _random,
+            note=(
+                "library flow and rules, 2..7 trajectories, t <= 2; C by quadrature and by "
+                "the ODE, "
+                "strengths of 0 and 1 included"
+            ),
         ),
-        Method("adversarial", "parts of 4 trajectories, strengths <= 3, t <= 2", _adversarial),
+        Method("adversarial", _adversarial, note="parts of 4 trajectories, strengths <= 3, t <= 2"),
     ),
     mutants=(
         Mutant(

@@ -301,20 +301,22 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "any number of trajectories and of steps (induction)", _symbolic),
+        Method("symbolic", _symbolic, note="any number of trajectories and of steps (induction)"),
         Method(
             "smt",
-            "any number of trajectories and steps: the invariant, g_n = 0, 0 <= a < 1",
             _invariant,
+            note="any number of trajectories and steps: the invariant, g_n = 0, 0 <= a < 1",
         ),
         Method(
             "certified",
-            "p in [1/10000, 1/50]; p in [1/20, 19/20], a in [0, 3/4], T = 2",
             _certified,
+            note="p in [1/10000, 1/50]; p in [1/20, 19/20], a in [0, 3/4], T = 2",
         ),
-        Method("exact", "81 rational iterations, a in {-1, 0, 1}, a' in {1, 2, 3}, T <= 3", _exact),
-        Method("random", "library, 2..8 trajectories, T <= 4", _library),
-        Method("adversarial", "|S| = |F| = 2, T = 3", _adversarial),
+        Method(
+            "exact", _exact, note="81 rational iterations, a in {-1, 0, 1}, a' in {1, 2, 3}, T <= 3"
+        ),
+        Method("random", _library, note="library, 2..8 trajectories, T <= 4"),
+        Method("adversarial", _adversarial, note="|S| = |F| = 2, T = 3"),
     ),
     mutants=(
         Mutant(

@@ -378,10 +378,11 @@ def _frequency(claim: Thresholds, budget: Budget) -> Outcome:
 
     from diffsmooth.theory.critical import critical_strength
     from diffsmooth.theory.policy import Policy
+    from diffsmooth.theory.verify import random
 
     many, few = (400_000, 200_000) if budget.deep else (20_000, 5_000)
     found: list[str] = []
-    inside = True
+    judged = (0, 0)
     ensembles = ((2, 2, 1.0), (2, 6, 1.0), (6, 2, 1.0), (8, 8, 1.0), (8, 8, 3.0))
     streams = np.random.SeedSequence(budget.seed).spawn(len(ensembles))
     for (m, n, sigma), stream in zip(ensembles, streams, strict=True):
@@ -396,11 +397,11 @@ def _frequency(claim: Thresholds, budget: Budget) -> Outcome:
             f"[{interval.low:.3f}, {interval.high:.3f}]"
         )
         if (m, n, sigma) == ensembles[0]:
-            inside = claim.low < interval.low and interval.high < claim.high
-    text = "no literal strength stops the collapse: " + "; ".join(found)
-    if inside:
-        return Outcome("holds", text)
-    return Outcome("refuted", text, counterexample=found[0])
+            judged = (hits, count)
+    text = "no literal strength stops the collapse"
+    return random.frequency(*judged, claim.low, claim.high, text).told(
+        f"{text}: {'; '.join(found)}"
+    )
 
 
 def _random(claim: Thresholds, budget: Budget) -> Outcome:
@@ -510,29 +511,36 @@ STATEMENT = Statement(
     methods=(
         Method(
             "symbolic",
-            "any number of trajectories (formal moments, bounds termwise); |S| = 2 in closed form",
             lambda claim, budget: together(
                 lambda: _derivation(claim, budget),
                 lambda: _two_answers(claim, budget),
                 lambda: mean_of_phi(claim.phi),
             ),
+            note=(
+                "any number of trajectories (formal moments, bounds termwise); "
+                "|S| = 2 in closed form"
+            ),
         ),
         Method(
-            "smt", "any number of trajectories, all 0 < C < 1, q not uniform, g_p >= 0", _lumped
+            "smt",
+            _lumped,
+            note="any number of trajectories, all 0 < C < 1, q not uniform, g_p >= 0",
         ),
         Method(
             "certified",
-            "|S| = 2: C in [1/1000, 7/20], u in [1/10, 8] without, and C in "
-            "[3/5, 99/100], u in [1/10, 3/2] with a literal strength",
             _certified,
+            note=(
+                "|S| = 2: C in [1/1000, 7/20], u in [1/10, 8] without, and C in "
+                "[3/5, 99/100], u in [1/10, 3/2] with a literal strength"
+            ),
         ),
-        Method("exact", "24 rational instances with 1..9 correct trajectories", _exact),
+        Method("exact", _exact, note="24 rational instances with 1..9 correct trajectories"),
         Method(
             "random",
-            "library and rules, 1..5 correct answers; 5 ensembles of Gaussian-logit policies",
             _random,
+            note="library and rules, 1..5 correct answers; 5 ensembles of Gaussian-logit policies",
         ),
-        Method("adversarial", "5 correct answers, |logits| <= 8", _adversarial),
+        Method("adversarial", _adversarial, note="5 correct answers, |logits| <= 8"),
     ),
     mutants=(
         Mutant(

@@ -329,20 +329,24 @@ STATEMENT = Statement(
     methods=(
         Method(
             "symbolic",
-            "any number of trajectories (formal moments); rule object with 4 lengths",
             lambda claim, budget: together(
                 lambda: _rule_itself(claim, budget), lambda: _any_size(claim, budget)
             ),
+            note="any number of trajectories (formal moments); rule object with 4 lengths",
         ),
-        Method("smt", "any lengths >= 1, any number of trajectories (two inductions)", _lumped),
-        Method("exact", "12 sets of 2..8 lengths, rational bisection", _exact),
+        Method(
+            "smt", _lumped, note="any lengths >= 1, any number of trajectories (two inductions)"
+        ),
+        Method("exact", _exact, note="12 sets of 2..8 lengths, rational bisection"),
         Method(
             "certified",
-            "lambda in [1/100, 6], L in [2, 40]; lengths 1 and 2, q off .618",
             _certified,
+            note="lambda in [1/100, 6], L in [2, 40]; lengths 1 and 2, q off .618",
         ),
-        Method("random", "library and rules, 1..6 lengths up to 12, C in {1/9, ..., 1}", _library),
-        Method("adversarial", "lengths 1, 2, 3, 5, 8, any q", _adversarial),
+        Method(
+            "random", _library, note="library and rules, 1..6 lengths up to 12, C in {1/9, ..., 1}"
+        ),
+        Method("adversarial", _adversarial, note="lengths 1, 2, 3, 5, 8, any q"),
     ),
     mutants=(
         Mutant(

@@ -85,8 +85,9 @@ def _symbolic(claim: OneKind, _: Budget) -> Outcome:
     exprs["expected gradient, any n"] = sp.expand(
         (expected_gradient - claim.shrink(n) * grad_h).subs(no_drift)
     )
-    free = sorted(set().union(*(sp.sympify(e).free_symbols for e in exprs.values())), key=str)
-    return symbolic.zero(exprs, free, "rule objects and expected gradient")
+    # The symbols of the rules too, most of which cancel before the engine sees them.
+    free = {g_p, g_n, *logs, n}.union(*(sp.sympify(e).free_symbols for e in exprs.values()))
+    return symbolic.zero(exprs, sorted(free, key=str), "rule objects and expected gradient")
 
 
 def _lumped(claim: OneKind, _: Budget) -> Outcome:
@@ -342,18 +343,23 @@ STATEMENT = Statement(
     methods=(
         Method(
             "symbolic",
-            "rule objects with n in {1, 2, 4}; expected gradient for any n and any "
-            "number of trajectories",
             _symbolic,
+            note=(
+                "rule objects with n in {1, 2, 4}; expected gradient for any n and any "
+                "number of trajectories"
+            ),
         ),
-        Method("smt", "any n >= 1 (lumped sum of log-probs), all g > 0", _lumped),
-        Method("exact", "all groups of n <= 4 draws from 3 rational laws", _exact),
+        Method("smt", _lumped, note="any n >= 1 (lumped sum of log-probs), all g > 0"),
+        Method("exact", _exact, note="all groups of n <= 4 draws from 3 rational laws"),
         Method(
             "random",
-            "rule objects, up to 10 answers to 3 prompts; tokens with ragged and empty masks in "
-            "NumPy and torch",
             lambda claim, budget: together(
                 lambda: _rules(claim, budget), lambda: _trainer(claim, budget)
+            ),
+            note=(
+                "rule objects, up to 10 answers to 3 prompts; tokens with ragged and empty "
+                "masks in "
+                "NumPy and torch"
             ),
         ),
     ),

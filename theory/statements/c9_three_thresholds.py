@@ -274,14 +274,16 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "any number of trajectories (formal moments)", _derivation),
-        Method("smt", "any number of trajectories, all 0 < C < 1, q not uniform", _lumped),
-        Method("certified", "|S| = 2, log-odds u in [1/10, 6]", _certified),
-        Method("exact", "20 rational instances with 2..9 correct trajectories", _exact),
+        Method("symbolic", _derivation, note="any number of trajectories (formal moments)"),
+        Method("smt", _lumped, note="any number of trajectories, all 0 < C < 1, q not uniform"),
+        Method("certified", _certified, note="|S| = 2, log-odds u in [1/10, 6]"),
+        Method("exact", _exact, note="20 rational instances with 2..9 correct trajectories"),
         Method(
-            "random", "rules on rational policies, 1..5 correct answers, g_p <= 2 g_C", _library
+            "random",
+            _library,
+            note="rules on rational policies, 1..5 correct answers, g_p <= 2 g_C",
         ),
-        Method("adversarial", "4 correct answers, |logits| <= 8", _adversarial),
+        Method("adversarial", _adversarial, note="4 correct answers, |logits| <= 8"),
     ),
     mutants=(
         Mutant(

@@ -246,10 +246,12 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "all k >= 2 (induction), any number of prompts", check_symbolic),
-        Method("smt", "bounds: all k (induction step); transfers: k <= 4, all C", check_smt),
-        Method("exact", "12 policies enumerated; 25 rational families, k up to 16", check_exact),
-        Method("random", "library, 1 to 12 prompts, k in 2..64", check_random),
+        Method("symbolic", check_symbolic, note="all k >= 2 (induction), any number of prompts"),
+        Method("smt", check_smt, note="bounds: all k (induction step); transfers: k <= 4, all C"),
+        Method(
+            "exact", check_exact, note="12 policies enumerated; 25 rational families, k up to 16"
+        ),
+        Method("random", check_random, note="library, 1 to 12 prompts, k in 2..64"),
     ),
     mutants=(
         Mutant(

@@ -127,7 +127,7 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
         ),
         lambda: smt.prove(
             [c > 0, c < 1, cov > 0],
-            [claim.cost(c, cov) < 0, claim.cost(c, 0) == 0],
+            [claim.cost(c, cov) < 0, claim.cost(c, z3.RealVal(0)) == 0],
             "the centred form costs correctness unless q is uniform",
         ),
     )
@@ -305,14 +305,20 @@ STATEMENT = Statement(
     claim=CLAIM,
     methods=(
         Method(
-            "symbolic", "any number of trajectories (others lumped; formal moments)", check_symbolic
+            "symbolic",
+            check_symbolic,
+            note="any number of trajectories (others lumped; formal moments)",
         ),
         Method(
-            "smt", "any number of trajectories (H, log C and the covariance as reals)", check_smt
+            "smt",
+            check_smt,
+            note="any number of trajectories (H, log C and the covariance as reals)",
         ),
-        Method("exact", "14 rational policies, parts of 1 to 6 trajectories", check_exact),
+        Method("exact", check_exact, note="14 rational policies, parts of 1 to 6 trajectories"),
         Method(
-            "random", "rules and library, rational policies with 2 to 7 trajectories", check_random
+            "random",
+            check_random,
+            note="rules and library, rational policies with 2 to 7 trajectories",
         ),
     ),
     mutants=(

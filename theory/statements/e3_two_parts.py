@@ -352,14 +352,16 @@ STATEMENT = Statement(
     methods=(
         Method(
             "symbolic",
-            "any number of trajectories and prompts, all k (certificate: k <= 6)",
             check_symbolic,
+            note="any number of trajectories and prompts, all k (certificate: k <= 6)",
         ),
-        Method("smt", "any number (pairs); transfers among three answers, k <= 4", check_smt),
+        Method("smt", check_smt, note="any number (pairs); transfers among three answers, k <= 4"),
         Method(
-            "exact", "18 shifted tests enumerated, 5 families of prompts, k up to 16", check_exact
+            "exact",
+            check_exact,
+            note="18 shifted tests enumerated, 5 families of prompts, k up to 16",
         ),
-        Method("random", "library, 2 to 12 trajectories, k in 1..32, G = 8", check_random),
+        Method("random", check_random, note="library, 2 to 12 trajectories, k in 1..32, G = 8"),
     ),
     mutants=(
         Mutant(

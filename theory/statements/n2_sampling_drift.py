@@ -292,15 +292,17 @@ STATEMENT = Statement(
     claim=CLAIM,
     methods=(
         Method(
-            "symbolic", "any number of trajectories (formal moments), all n and eta", check_symbolic
+            "symbolic",
+            check_symbolic,
+            note="any number of trajectories (formal moments), all n and eta",
         ),
-        Method("smt", "all n >= 1, 0 < eta <= 1", check_smt),
+        Method("smt", check_smt, note="all n >= 1, 0 < eta <= 1"),
         Method(
             "exact",
-            "24 cases, all draws of one and two steps; absorbing chains n <= 8",
             check_exact,
+            note="24 cases, all draws of one and two steps; absorbing chains n <= 8",
         ),
-        Method("random", "library diversity, 1 to 4 trajectories, n = 3", check_random),
+        Method("random", check_random, note="library diversity, 1 to 4 trajectories, n = 3"),
     ),
     mutants=(
         Mutant(

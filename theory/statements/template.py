@@ -8,7 +8,9 @@ E_{q_2}[q] >= E_q[q], that is (sum q)(sum q^3) >= (sum q^2)^2, equality iff q is
 support.  Proof: the difference is sum_{i<j} q_i q_j (q_i - q_j)^2, which is not negative.
 
 How it is decided.  The claim is a frozen dataclass of formulas; every method below is a function of
-that claim, so a mutant is another claim handed to the same method.
+that claim, so a mutant is another claim handed to the same method.  A method returns what its
+engine returns: the verdict and the domain it holds on are the engine's.  A ``note`` says how you
+read them.
 """
 
 from __future__ import annotations
@@ -125,11 +127,11 @@ STATEMENT = Statement(
     ),
     claim=CLAIM,
     methods=(
-        Method("symbolic", "n = 7, all positive q (fewer: set some to 0)", check_symbolic),
-        Method("exact", "117 rational laws with 2 to 4 trajectories", check_exact),
-        Method("smt", "n <= 3, all real laws", check_smt),
-        Method("random", "laws with 2 to 12 trajectories, float64", check_random),
-        Method("adversarial", "n = 5, full support", check_adversarial),
+        Method("symbolic", check_symbolic, note="n = 7; for fewer trajectories set some q to 0"),
+        Method("exact", check_exact),
+        Method("smt", check_smt, note="n = 3; a mass may be 0, so n = 1 and 2 are included"),
+        Method("random", check_random),
+        Method("adversarial", check_adversarial, note="n = 5, full support, by logits"),
     ),
     mutants=(
         Mutant(

@@ -20,7 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from diffsmooth.theory.verify.core import Budget, Outcome
+from diffsmooth.theory.verify.core import Budget
+from diffsmooth.theory.verify.domains import Search
+from diffsmooth.theory.verify.receipts import Engine, Outcome, finite_bound, not_a_truth_value
+
+_ENGINE = Engine("adversarial")
 
 Vector = npt.NDArray[np.float64]
 
@@ -49,27 +53,36 @@ def minimise(
     """Minimise ``margin(x)`` from ``sample(rng)``; "refuted" where ``margin(x) < -tolerance``.
 
     ``margin`` maps an unconstrained vector to the claim's margin (parametrise by logits);
-    ``+inf`` marks points outside the domain.  ``tolerance`` is the rounding error of the margin.
+    ``+inf`` marks points outside the domain.  ``tolerance`` (finite, >= 0) is the rounding error of
+    the margin.
     ``evaluations`` bounds one restart (4 times as many if ``budget.deep``); ``restarts`` overrides
     ``budget.restarts``.  Methods alternate: Nelder-Mead up to 8 dimensions and Powell.
 
-    "holds" with the smallest margin found as residual; raises ``ArithmeticError`` when the margin
-    is nan and ``ValueError`` for a negative tolerance or when no point was in the domain.
+    "holds" with the smallest margin found plus the tolerance as residual, and the number of points
+    that were inside the domain; raises ``ArithmeticError`` when the margin is nan and
+    ``ValueError`` for a tolerance that is negative, infinite or nan, or when no point was in the
+    domain; ``TypeError`` for a margin that is True or False.
     """
     from scipy.optimize import OptimizeWarning
     from scipy.optimize import minimize as scipy_minimise
 
-    if not tolerance >= 0:
-        raise ValueError(f"adversarial.minimise: tolerance {tolerance} must be >= 0")
-    total = 0
+    tolerance = finite_bound(tolerance, f"adversarial.minimise: {detail}: tolerance")
+    inside = outside = 0
     smallest = math.inf
+    sizes: list[int] = []
+
+    def search() -> Search:
+        return Search((min(sizes), max(sizes)), len(sizes), inside, outside)
 
     def judge(x: Vector) -> float:
-        nonlocal total, smallest
-        value = float(margin(x))
+        nonlocal inside, outside, smallest
+        found = margin(x)
+        not_a_truth_value(found, f"adversarial.minimise: {detail}: margin")
+        value = float(found)
         if math.isnan(value):
             raise ArithmeticError(f"adversarial.minimise: {detail}: margin is nan at {_text(x)}")
-        total += 1
+        outside += value == math.inf
+        inside += value < math.inf
         smallest = min(smallest, value)
         if value < -tolerance:
             raise _Found(np.array(x, dtype=np.float64))
@@ -80,6 +93,7 @@ def minimise(
     try:
         for k, stream in enumerate(streams):
             start = np.asarray(sample(np.random.default_rng(stream)), dtype=np.float64)
+            sizes.append(start.size)
             method = "Nelder-Mead" if k % 2 == 0 and start.size <= 8 else "Powell"
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", OptimizeWarning)
@@ -90,18 +104,24 @@ def minimise(
         point = _round(found.point, margin, tolerance)
         value = float(margin(point))
         text = show(point) if show is not None else _text(point)
-        return Outcome(
+        return _ENGINE.issue(
             "refuted",
             f"{detail}: margin {value:.6g} is below -{tolerance:.3g}",
+            decided=[f"{detail}: margin >= -{tolerance:.3g}"],
+            domain=search(),
+            cases=1,
             residual=value,
             counterexample=f"{text}: margin {value:.6g}",
         )
-    if not math.isfinite(smallest):
+    if not inside:
         raise ValueError(f"adversarial.minimise: {detail}: no point was inside the domain")
-    return Outcome(
+    return _ENGINE.issue(
         "holds",
-        f"{detail}: smallest margin {smallest:.3g} in {len(streams)} restarts, {total} points",
-        residual=smallest,
+        f"{detail}: smallest margin {smallest:.3g} in {len(streams)} restarts, {inside} points",
+        decided=[f"{detail}: margin >= -{tolerance:.3g}"],
+        domain=search(),
+        cases=inside,
+        residual=smallest + tolerance,
     )
 
 

@@ -21,11 +21,13 @@ _HEAD = """# Statements
 
 All that `diffsmooth verify` checks, by id. **paper**: a claim of arXiv 2511.19942 or of the
 literature, as stated. **corrected**: false or incomplete as stated; what was wrong stands at the
-end. **new here**: derived for this project. Symbolic, SMT and certified methods and exact
-identities prove; random and adversarial ones sample.
+end. **new here**: derived for this project. Symbolic, SMT and certified methods and polynomial
+identities prove; random and adversarial ones and exact instances sample.
 
 `diffsmooth verify ID --html page.html` shows a statement with its formula, picture, verdicts and
-counterexamples. This page is the output of `diffsmooth verify --list`.
+counterexamples, and with the domain of every verdict as the engine wrote it from what it checked.
+The notes below are the authors' readings of their steps. This page is the output of
+`diffsmooth verify --list`.
 """
 
 
@@ -47,11 +49,11 @@ def markdown(selected: Iterable[Statement[Any]]) -> str:
     lines += [
         f"| {s.id} | {_SOURCES[s.source]} | {_cell(s.title)} | {len(s.mutants)} |" for s in selected
     ]
-    lines += ["", "## How each is decided", "", "| id | method | domain |", "|---|---|---|"]
+    lines += ["", "## How each is decided", "", "| id | method | note |", "|---|---|---|"]
     for s in selected:
         for i, m in enumerate(s.methods):
             deep = " (only with `--deep`)" if m.deep else ""
-            lines.append(f"| {'' if i else s.id} | {m.name} | {_cell(m.domain)}{deep} |")
+            lines.append(f"| {'' if i else s.id} | {m.name} | {_cell(m.note or '')}{deep} |")
     corrected = [s for s in selected if s.correction]
     if corrected:
         lines += ["", "## What was wrong, and what holds instead"]

@@ -2,17 +2,15 @@
 
 A ball that is wholly positive proves positivity on a whole box.  The mean-value form
 ``f(m) + grad f(X) . (X - m)`` beats plain interval extension by orders of magnitude, and where a
-partial derivative keeps its sign the box collapses to one face.  At most three variables.
+partial derivative keeps its sign the box collapses to one face.  The derivatives are obtained from
+the function itself (``slopes``), never given.  At most three variables.
 
 Example::
 
-    >>> import sympy as sp
-    >>> x = sp.Symbol("x", positive=True)
-    >>> f, gradient = differentiable(x - sp.log(x) - sp.Rational(1, 2), [x])
-    >>> positive(f, {"x": ("1/10", 10)}, "x - log x > 1/2", gradient).verdict
+    >>> positive(lambda x: 2 * x - 2 * x.log() - 1, {"x": ("1/10", 10)}, "x - log x > 1/2",
+    ...          slopes=True).verdict
     'proved'
-    >>> f, gradient = differentiable(x - sp.log(x) - 2, [x])
-    >>> positive(f, {"x": ("1/10", 10)}, "x - log x > 2", gradient).verdict
+    >>> positive(lambda x: x - x.log() - 2, {"x": ("1/10", 10)}, "x - log x > 2").verdict
     'refuted'
 """
 
@@ -24,10 +22,13 @@ from fractions import Fraction
 from itertools import count
 from typing import Any
 
-from diffsmooth.theory.verify.core import Outcome
+from diffsmooth.theory.verify.domains import Box, Point
+from diffsmooth.theory.verify.receipts import Engine, Outcome
+from diffsmooth.theory.verify.slopes import Slopes, gradient
+
+_ENGINE = Engine("certified")
 
 Function = Callable[..., Any]
-Gradient = Callable[..., Sequence[Any]]
 Bounds = tuple[Fraction, Fraction]
 
 _PRECISION = 96  # bits; boxes stay far wider than 2^-96
@@ -37,23 +38,31 @@ def positive(
     f: Function,
     box: Mapping[str, tuple[Any, Any]] | Sequence[tuple[Any, Any]],
     detail: str,
-    gradient: Gradient | None = None,
-    max_boxes: int = 100_000,
     *,
+    slopes: bool = False,
+    max_boxes: int = 100_000,
     strict: bool = True,
 ) -> Outcome:
     """Certify ``f(*arbs) > 0`` (>= 0 if not ``strict``) on every point of a closed box.
 
     ``box`` gives (low, high) for each variable: ints, Fractions or strings like "1/10"; floats are
-    refused.  ``gradient(*arbs)`` returns the partial derivatives, in the order of the variables.
-    A non-finite ball (log of a ball that touches 0) is never positive: its box is split.
+    refused.  ``f`` takes balls and returns a ball that encloses its values on them.  ``slopes``
+    turns on the mean-value form: far fewer boxes, and derivatives that ``f`` is differentiated for
+    (``verify.slopes``; ``TypeError`` for an operation unknown there).  A non-finite ball (log of a
+    ball that touches 0) is never positive: its box is split.
 
     "refuted" only where the ball at a single rational point is certainly <= 0 (< 0 if not
     ``strict``); running out of ``max_boxes`` is "undecided".
+
+    Raises ``TypeError`` where ``f`` returns something else than a ball, and ``ArithmeticError``
+    where the ball of a box does not hold the value at a point inside it: ``f`` rounds (a float, a
+    midpoint) and encloses nothing.
     """
-    from flint import arb, ctx
+    from flint import ctx
 
     names, start = _read_box(box)
+    domain = Box(tuple((n, lo, hi) for n, (lo, hi) in zip(names, start, strict=True)))
+    claim = f"{detail}: f {'> 0' if strict else '>= 0'}"
     floor = float("inf")
     with ctx.workprec(_PRECISION):
         tie = count()
@@ -64,18 +73,23 @@ def positive(
             _, _, current = heapq.heappop(heap)
             boxes += 1
             middle = tuple((lo + hi) / 2 for lo, hi in current)
-            at_middle = f(*(_ball(m, m) for m in middle))
+            at_middle = _value(f, [_ball(m, m) for m in middle])
             if at_middle <= 0 if strict else at_middle < 0:
                 return _refuted(names, middle, at_middle, detail, strict)
-            value, current, smear = _bound(f, gradient, current, middle, at_middle)
-            if value > 0 if strict else value >= 0:
+            whole = current
+            value, current, smear = _bound(f, slopes, current, middle, at_middle)
+            if value.is_finite() and (value > 0 if strict else value >= 0):
+                _check_enclosure(f, whole, names)
                 floor = min(floor, float(value.lower()))
                 continue
             if boxes >= max_boxes:
-                return Outcome(
+                return _ENGINE.issue(
                     "undecided",
                     f"{detail}: budget of {max_boxes} boxes spent, {len(heap) + 1} are left;"
                     f" near {_show(names, middle)} the value is {at_middle.str(6)}",
+                    decided=[claim],
+                    domain=domain,
+                    cases=boxes,
                 )
             widths = [float(hi - lo) * w for (lo, hi), w in zip(current, smear, strict=True)]
             axis = max(range(len(widths)), key=widths.__getitem__)
@@ -85,27 +99,115 @@ def positive(
                 lo, hi = current[axis]
             if lo == hi:
                 point = tuple(lo for lo, _ in current)
-                at_point = f(*(_ball(m, m) for m in point))
+                at_point = _value(f, [_ball(m, m) for m in point])
                 if at_point <= 0 if strict else at_point < 0:
                     return _refuted(names, point, at_point, detail, strict)
-                return Outcome(
+                return _ENGINE.issue(
                     "undecided",
                     f"{detail}: at {_show(names, point)} the value is {at_point.str(6)},"
                     f" whose sign {_PRECISION} bits do not decide",
+                    decided=[claim],
+                    domain=domain,
+                    cases=boxes,
                 )
             key = float(value.lower()) if value.is_finite() else float("-inf")
             cut = (lo + hi) / 2
             for half in ((lo, cut), (cut, hi)):
                 child = (*current[:axis], half, *current[axis + 1 :])
                 heapq.heappush(heap, (key, next(tie), child))
-        assert isinstance(at_middle, arb)
     bound = f" >= {floor:.3g}" if floor > 0 else ""
-    return Outcome("proved", f"{detail}: {boxes} boxes certified{bound}", residual=floor)
+    return _ENGINE.issue(
+        "proved",
+        f"{detail}: {boxes} boxes certified{bound}",
+        decided=[claim],
+        domain=domain,
+        cases=boxes,
+        residual=floor,
+    )
+
+
+def separated(
+    margins: Mapping[str, Any], detail: str, *, given: Mapping[str, Any] | None = None
+) -> Outcome:
+    """Certify that balls computed for one instance are all > 0; ``margins`` names them.
+
+    ``given`` are premises, balls that must be > 0 for the instance to say anything.  "refuted"
+    where a margin is certainly <= 0, with its value; "undecided" where a ball reaches 0 or is not
+    finite, or a premise is not certain.
+
+    Raises ``ValueError`` for no margin and ``TypeError`` for anything but a ball.
+    """
+    if not margins:
+        raise ValueError(f"certified.separated: {detail}: no margin; nothing would be certified")
+    decided = [f"{name} > 0" for name in margins]
+    premises = dict(given or {})
+    domain = Point(len(margins) + len(premises), tuple(f"{name} > 0" for name in premises))
+    open_ = [f"{n} = {ball.str(6)}" for n, ball in premises.items() if not _certain(ball)]
+    if open_:
+        return _ENGINE.issue(
+            "undecided",
+            f"{detail}: the premise does not hold for certain: {', '.join(open_)}",
+            decided=decided,
+            domain=domain,
+            cases=len(premises),
+        )
+    for name, ball in margins.items():
+        if _is_ball(ball) and ball <= 0:
+            return _ENGINE.issue(
+                "refuted",
+                detail,
+                decided=[f"{name} > 0"],
+                domain=domain,
+                cases=1,
+                residual=float(ball.mid()),
+                counterexample=f"{detail} is false: {name} is {ball.str(8)}, not > 0",
+            )
+    values = ", ".join(f"{name} = {ball.str(6)}" for name, ball in margins.items())
+    green = all(_certain(ball) for ball in margins.values())
+    return _ENGINE.issue(
+        "proved" if green else "undecided",
+        f"{detail}: {values}",
+        decided=decided,
+        domain=domain,
+        cases=len(margins),
+        residual=min(float(ball.lower()) for ball in margins.values()) if green else None,
+    )
+
+
+def _certain(ball: Any) -> bool:
+    """Whether a ball is > 0 for certain; inf is not."""
+    return _is_ball(ball) and bool(ball.is_finite() and ball > 0)
+
+
+def _is_ball(value: Any) -> bool:
+    from flint import arb
+
+    if not isinstance(value, arb):
+        raise TypeError(f"certified: {value!r} ({type(value).__name__}) is no ball (flint.arb)")
+    return True
+
+
+def _value(f: Function, at: Sequence[Any]) -> Any:
+    value = f(*at)
+    _is_ball(value)
+    return value
+
+
+def _check_enclosure(f: Function, box: tuple[Bounds, ...], names: Sequence[str]) -> None:
+    """The ball of a box must hold the value at a point inside it, here one off its middle."""
+    point = tuple(lo + (hi - lo) * Fraction(k + 2, 2 * k + 7) for k, (lo, hi) in enumerate(box))
+    whole = _value(f, [_ball(lo, hi) for lo, hi in box])
+    inside = _value(f, [_ball(p, p) for p in point])
+    if whole.is_finite() and not whole.overlaps(inside):
+        raise ArithmeticError(
+            f"certified: f is {inside.str(8)} at {_show(names, point)}, outside of the ball"
+            f" {whole.str(8)} that it returns for the box around; it encloses nothing"
+        )
 
 
 def _bound(
     f: Function,
-    gradient: Gradient | None,
+    slopes: bool,
     box: tuple[Bounds, ...],
     middle: tuple[Fraction, ...],
     at_middle: Any,
@@ -113,29 +215,27 @@ def _bound(
     """Enclose ``min f`` on a box: (ball, box that holds the minimum, sensitivity per axis)."""
     balls = [_ball(lo, hi) for lo, hi in box]
     flat = [1.0] * len(box)
-    value = f(*balls)
-    if value > 0 or gradient is None:
+    value = _value(f, balls)
+    if not slopes or (value.is_finite() and value > 0):
         return value, box, flat
-    slopes = list(gradient(*balls))
-    if len(slopes) != len(box):
-        raise ValueError(f"certified: the gradient has {len(slopes)} entries, not {len(box)}")
-    if not all(s.is_finite() for s in slopes):
+    derivatives = gradient(f, balls)
+    if not all(s.is_finite() for s in derivatives):
         return value, box, flat
     mean = at_middle
-    for slope, x, m in zip(slopes, balls, middle, strict=True):
+    for slope, x, m in zip(derivatives, balls, middle, strict=True):
         mean += slope * (x - _ball(m, m))
     if not value.is_finite() or mean.lower() > value.lower():
         value = mean
     # Monotone in a variable: the minimum over the box lies on one face.
     reduced = tuple(
         (lo, lo) if s >= 0 else (hi, hi) if s <= 0 else (lo, hi)
-        for s, (lo, hi) in zip(slopes, box, strict=True)
+        for s, (lo, hi) in zip(derivatives, box, strict=True)
     )
     if reduced != box and not value > 0:
-        face = f(*(_ball(lo, hi) for lo, hi in reduced))
+        face = _value(f, [_ball(lo, hi) for lo, hi in reduced])
         if face.is_finite() and face.lower() > value.lower():
             value = face
-    return value, reduced, [float(abs(s).upper()) for s in slopes]
+    return value, reduced, [float(abs(s).upper()) for s in derivatives]
 
 
 def _ball(low: Fraction, high: Fraction) -> Any:
@@ -175,9 +275,12 @@ def _read_box(
 def _refuted(
     names: Sequence[str], point: Sequence[Fraction], value: Any, detail: str, strict: bool
 ) -> Outcome:
-    return Outcome(
+    return _ENGINE.issue(
         "refuted",
         f"{detail}: not {'> 0' if strict else '>= 0'} everywhere",
+        decided=[f"{detail}: f {'> 0' if strict else '>= 0'}"],
+        domain=Box(tuple((n, p, p) for n, p in zip(names, point, strict=True))),
+        cases=1,
         residual=float(value.mid()),
         counterexample=f"at {_show(names, point)} the value is {value.str(6)}",
     )
@@ -185,11 +288,6 @@ def _refuted(
 
 def _show(names: Sequence[str], point: Sequence[Fraction]) -> str:
     return ", ".join(f"{n} = {v}" for n, v in zip(names, point, strict=True))
-
-
-def differentiable(expr: Any, symbols: Sequence[Any]) -> tuple[Function, Gradient]:
-    """The function and gradient of a sympy expression, ready for ``positive``."""
-    return lambdify(expr, symbols), lambdify([expr.diff(s) for s in symbols], symbols)
 
 
 def lambdify(expr: Any, symbols: Sequence[Any]) -> Function:
@@ -230,6 +328,8 @@ def power(x: Any, n: int) -> Any:
     """``x**n`` for an integer n; python-flint's own ``**`` is nan on balls that contain 0."""
     from flint import arb
 
+    if isinstance(x, Slopes):
+        return x.power(n)
     if n < 0:
         return 1 / power(x, -n)
     if n == 0:

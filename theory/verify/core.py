@@ -10,17 +10,37 @@ Source: theory.md, "What 'verified' means".
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Generic, Literal, TypeVar, get_args
 
-Verdict = Literal["proved", "holds", "refuted", "undecided"]
-MethodName = Literal["symbolic", "exact", "smt", "certified", "random", "adversarial"]
+from diffsmooth.theory.verify.receipts import (
+    PROVING,
+    EngineName,
+    Outcome,
+    Verdict,
+    together,
+)
+
+__all__ = [
+    "PROVING",
+    "Budget",
+    "Method",
+    "MethodName",
+    "Mutant",
+    "Outcome",
+    "Source",
+    "Statement",
+    "Table",
+    "Verdict",
+    "largest",
+    "least",
+    "together",
+]
+
+#: A method bears the name of the engine that decides it.
+MethodName = EngineName
 Source = Literal["paper", "new", "corrected"]
-
-#: "proved" may be said only by these methods; the others sample and may say "holds".
-PROVING: frozenset[str] = frozenset({"symbolic", "exact", "smt", "certified"})
 
 C = TypeVar("C")
 
@@ -66,43 +86,38 @@ def least(*values: Any) -> float:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one method found.
-
-    ``counterexample`` is for people: the smallest instance found, written out with its numbers.
-    ``residual`` is the largest deviation (or smallest margin) seen, where there is one; nan beside
-    "proved" or "holds" raises ``ArithmeticError``: what was not computed was not checked.
-    """
-
-    verdict: Verdict
-    detail: str
-    residual: float | None = None
-    counterexample: str | None = None
-
-    def __post_init__(self) -> None:
-        nan = self.residual is not None and math.isnan(self.residual)
-        if nan and self.verdict in ("proved", "holds"):
-            raise ArithmeticError(f'"{self.verdict}" with residual nan: {self.detail}')
-
-
-@dataclass(frozen=True)
 class Method(Generic[C]):
-    """One way to decide a claim.
+    """One way to decide a claim: a function of the claim, decided by the engine of that name.
 
-    ``domain`` says on what the verdict holds ("every K >= 2, all real b > 0", "300 instances with
-    2..12 trajectories").  ``deep`` methods run only under ``--deep``.  ``optional`` gives the
-    reason why "undecided" by this method is not a failure.
+    The domain of the verdict is not written here: the engines write it into their receipts from
+    what they checked.  ``note`` is the author's reading of the steps ("any number of
+    trajectories: the others are lumped") and is shown as a note.  ``deep`` methods run only under
+    ``--deep``.  ``optional`` gives the reason why "undecided" by this method is not a failure.
+
+    Raises ``ValueError`` for a name that is no engine's and ``TypeError`` for a check that cannot
+    be called.
     """
 
     name: MethodName
-    domain: str
     check: Callable[[C, Budget], Outcome]
+    _: KW_ONLY
+    note: str | None = None
     deep: bool = False
     optional: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.domain.strip():
-            raise ValueError("Method.domain is empty: no verdict without its domain")
+        if self.name not in get_args(MethodName):
+            raise ValueError(
+                f"Method {self.name!r} is no engine; allowed: {', '.join(get_args(MethodName))}"
+            )
+        if not callable(self.check):
+            raise TypeError(
+                f"Method {self.name!r}: check is {self.check!r}, not a function of (claim, budget);"
+                " domains are written by the engines, a remark goes to note="
+            )
+        for name, text in (("note", self.note), ("optional", self.optional)):
+            if text is not None and not text.strip():
+                raise ValueError(f"Method {self.name!r}: {name} is empty; leave it out")
 
 
 @dataclass(frozen=True)

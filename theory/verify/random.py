@@ -19,12 +19,18 @@ from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from diffsmooth.theory.verify.core import Budget, Outcome
+from diffsmooth.theory.verify.core import Budget
+from diffsmooth.theory.verify.domains import Instances, Trials
+from diffsmooth.theory.verify.receipts import Engine, Outcome, finite_bound, not_a_truth_value
+
+_ENGINE = Engine("random")
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 T = TypeVar("T")
+
+_CLAIM = "margin >= -error bound"
 
 
 def for_all(
@@ -39,34 +45,47 @@ def for_all(
     """Look for an instance that fails; ``margin(instance)`` is ``(value, error_bound)``.
 
     The claim fails where ``value < -error_bound``, and where either is nan.  A bare float has
-    error bound 0.  ``error_bound`` (>= 0) is the rounding error of ``value``, derived from its
-    conditioning.  ``examples`` overrides ``budget.examples``; ``show`` writes the instance.
+    error bound 0.  ``error_bound`` (finite, >= 0) is the rounding error of ``value``, derived from
+    its conditioning.  A value of ``+inf`` says that there is nothing to compare on this instance:
+    it is counted as skipped.  ``examples`` overrides ``budget.examples``; ``show`` writes the
+    instance.
 
-    "holds" with the smallest margin ``value + error_bound`` seen; "refuted" with the minimal
-    instance.  An exception of ``margin`` passes through.  Raises ``ValueError`` if the strategy
-    yields nothing or an error bound is negative.
+    "holds" with the smallest margin ``value + error_bound`` seen, the instances compared and the
+    largest error bound granted; "refuted" with the minimal instance.  An exception of ``margin``
+    passes through.  Raises ``ValueError`` if the strategy yields nothing, if nothing was compared
+    on any instance, or if an error bound is negative or infinite; ``TypeError`` for a margin that
+    is True or False (False is 0, which would hold).
     """
     from hypothesis import HealthCheck, Phase, Verbosity, find, settings
     from hypothesis.errors import NoSuchExample, Unsatisfiable
 
-    seen = 0
-    smallest = math.inf
+    seen = skipped = 0
+    smallest, widest = math.inf, 0.0
+    compared: list[T] = []
 
     def judge(instance: T) -> tuple[float, float]:
         result = margin(instance)
         value, error = result if isinstance(result, tuple) else (result, 0.0)
-        if error < 0:
-            raise ValueError(f"random.for_all: error bound {error} is negative")
-        return float(value), float(error)
+        not_a_truth_value(value, f"random.for_all: {detail}: margin")
+        if math.isnan(error):  # fails below, whatever the value
+            return float(value), math.nan
+        return float(value), finite_bound(error, f"random.for_all: {detail}: error bound")
 
     def fails(instance: T) -> bool:
-        nonlocal seen, smallest
+        nonlocal seen, skipped, smallest, widest
         value, error = judge(instance)
         seen += 1
         if not value >= -error:
             return True
-        smallest = min(smallest, value + error)
+        if value == math.inf:
+            skipped += 1
+            return False
+        compared.append(instance)
+        smallest, widest = min(smallest, value + error), max(widest, error)
         return False
+
+    def domain() -> Instances:
+        return Instances.of(compared, skipped)
 
     phases = (Phase.generate, Phase.shrink) if budget.shrink else (Phase.generate,)
     chosen = settings(
@@ -87,15 +106,60 @@ def for_all(
     else:
         value, error_bound = judge(worst)
         text = show(worst) if show is not None else _show(worst)
-        return Outcome(
+        return _ENGINE.issue(
             "refuted",
             f"{detail}: margin {value:.6g} is below -{error_bound:.3g}",
+            decided=[f"{detail}: {_CLAIM}"],
+            domain=Instances.of([worst]),
+            cases=1,
             residual=value,
             counterexample=f"{text}: margin {value:.6g}, error bound {error_bound:.3g}",
         )
     if seen == 0:
         raise ValueError(f"random.for_all: {detail}: no instance was generated")
-    return Outcome("holds", f"{detail}: {seen} instances", residual=smallest)
+    if not compared:
+        raise ValueError(
+            f"random.for_all: {detail}: the margin is inf on all {seen} instances;"
+            " nothing was compared"
+        )
+    more = f", {skipped} more with nothing to compare" if skipped else ""
+    bound = f", error bounds up to {widest:.2g}" if widest else ""
+    return _ENGINE.issue(
+        "holds",
+        f"{detail}: {len(compared)} instances{more}{bound}",
+        decided=[f"{detail}: {_CLAIM}"],
+        domain=domain(),
+        cases=len(compared),
+        residual=smallest,
+    )
+
+
+def frequency(
+    hits: int, trials: int, low: float, high: float, detail: str, *, level: float = 0.999
+) -> Outcome:
+    """Whether the chance behind ``hits`` in ``trials`` independent draws lies in (low, high).
+
+    "holds" where the whole Wilson interval of this level does, "refuted" otherwise, with the
+    interval.  Raises ``ValueError`` for no trial or a range that is not inside [0, 1].
+    """
+    from scipy.stats import binomtest
+
+    if trials < 1 or not 0 <= low < high <= 1:
+        raise ValueError(
+            f"random.frequency: {detail}: {trials} trials against ({low}, {high});"
+            " needs a trial and 0 <= low < high <= 1"
+        )
+    interval = binomtest(hits, trials).proportion_ci(level, "wilson")
+    inside = low < interval.low and interval.high < high
+    text = f"{hits / trials:.4f} [{interval.low:.4f}, {interval.high:.4f}] of {trials} draws"
+    return _ENGINE.issue(
+        "holds" if inside else "refuted",
+        f"{detail}: {text}",
+        decided=[f"{low} < chance < {high}"],
+        domain=Trials(trials, level),
+        cases=trials,
+        counterexample=None if inside else f"{text} is not inside ({low}, {high})",
+    )
 
 
 @contextmanager

@@ -51,12 +51,14 @@ def to_json(run: Run) -> dict[str, Any]:
 
 
 def detail_of(method: MethodResult) -> str:
-    """One line: what the method did, its counterexample, and why "undecided" is forgiven."""
+    """One line: what the method did, its counterexample, why "undecided" is forgiven, the note."""
     parts = [method.detail]
     if method.counterexample:
         parts.append(f"counterexample: {method.counterexample}")
     if method.verdict == "undecided" and method.optional and method.error is None:
         parts.append(f"optional: {method.optional}")
+    if method.note:
+        parts.append(f"note: {method.note}")
     return "; ".join(parts)
 
 
@@ -131,7 +133,23 @@ def _methods(result: StatementResult) -> Iterable[tuple[str, ...]]:
             detail += f"<br><strong>Counterexample:</strong> {escape(m.counterexample)}"
         if m.verdict == "undecided" and m.optional and m.error is None:
             detail += f"<br>Optional: {escape(m.optional)}"
-        yield escape(m.name), escape(_verdict(m)), escape(m.domain), detail, f"{m.seconds:.2f}"
+        if m.note:
+            detail += f'<br><span class="note">Author\'s note: {escape(m.note)}</span>'
+        yield escape(m.name), escape(_verdict(m)), _domains(m), detail, f"{m.seconds:.2f}"
+
+
+def _domains(m: MethodResult) -> str:
+    """What the engine decided and on which domain, receipt by receipt, folded if long."""
+    if len(m.receipts) == 1 and len(m.domain) < 120:
+        return escape(m.domain)
+    rows = _items(f"{', '.join(r.decided)}; {r.domain} ({r.cases} compared)" for r in m.receipts)
+    count = f"{len(m.receipts)} step{'' if len(m.receipts) == 1 else 's'}"
+    summary = f"<summary>{count}: {escape(_shortened(m.domain))}</summary>"
+    return f"<details>{summary}<ul>{rows}</ul></details>"
+
+
+def _shortened(text: str, length: int = 160) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _mutant_row(m: MutantResult) -> tuple[str, ...]:
@@ -220,7 +238,8 @@ def _versions() -> str:
 
 
 _READING = """<p><b>proved</b>: by sympy, exact arithmetic, an SMT solver or outward-rounded
-balls, on the whole stated domain. <b>holds</b>: no violation among the instances sampled or
+balls, on the whole domain beside it, which the engine wrote from what it checked (an author's
+remark stands apart, as a note). <b>holds</b>: no violation among the instances sampled or
 searched; not a proof. <b>refuted</b>: a counterexample is given. <b>undecided</b>: the method could
 not tell. A wrong variant is the claim with a deliberate error; a check that passes one is a defect.
 Numbers in brackets are the residual, the certified bound or the smallest margin seen.</p>"""

@@ -4,6 +4,9 @@ A statement is green iff every method that ran says "proved" or "holds" (an "und
 forgiven only to a method that declares itself optional, with a reason), at least one method says
 so, and every mutant is refuted by every method named for it.
 
+A verdict counts only with the receipts of the method's own engine, issued while the method ran,
+all of them: see :func:`run_method`.
+
 Adding a statement is adding one file to ``theory/statements`` that exports ``STATEMENT``.
 """
 
@@ -21,7 +24,9 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from diffsmooth.theory.verify.core import PROVING, Budget, Method, Mutant, Statement, Verdict
+from diffsmooth.theory.verify.core import Budget, Method, Mutant, Outcome, Statement, Verdict
+from diffsmooth.theory.verify.domains import written
+from diffsmooth.theory.verify.receipts import GREEN, PROVING, Receipt, session, weakest
 
 STATEMENTS = "diffsmooth.theory.statements"
 
@@ -30,7 +35,7 @@ _COST = {"certified": 6, "smt": 5, "symbolic": 4, "adversarial": 4, "random": 3,
 
 
 class UnsoundVerdictError(RuntimeError):
-    """A method that only samples said "proved"."""
+    """A method returned a verdict that its engine did not give in this run."""
 
 
 class UnknownStatementError(ValueError):
@@ -39,25 +44,36 @@ class UnknownStatementError(ValueError):
 
 @dataclass(frozen=True)
 class MethodResult:
-    """What one method said of the claim; ``error`` is the last line of a traceback."""
+    """What one method said of the claim; ``error`` is the last line of a traceback.
+
+    The verdict and its domain are those of the receipts; nothing else can set them.
+    """
 
     name: str
-    verdict: Verdict
-    domain: str
+    receipts: tuple[Receipt, ...]
     seconds: float
     detail: str
     residual: float | None = None
     counterexample: str | None = None
+    note: str | None = None
     optional: str | None = None
     error: str | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        return "undecided" if self.error is not None else weakest(self.receipts)
+
+    @property
+    def domain(self) -> str:
+        """Where the verdict holds, or where it failed, as the engine wrote it: each domain once."""
+        verdict = self.verdict
+        return written(r.domain for r in self.receipts if verdict in GREEN or r.verdict == verdict)
 
     @property
     def green(self) -> bool:
         if self.error is not None:
             return False
-        return self.verdict in ("proved", "holds") or (
-            self.verdict == "undecided" and self.optional is not None
-        )
+        return self.verdict in GREEN or (self.verdict == "undecided" and self.optional is not None)
 
 
 @dataclass(frozen=True)
@@ -196,39 +212,67 @@ def _means(word: str, identity: str) -> bool:
 def run_method(method: Method[Any], claim: Any, budget: Budget) -> MethodResult:
     """Run one method; an exception inside it becomes a red result that carries its last line.
 
-    Raises ``UnsoundVerdictError`` if a method outside ``PROVING`` says "proved".
+    So does an outcome that the method's engine did not give: one that is no ``Outcome``, holds a
+    receipt of another run or none of its own engine, or is green and leaves out a receipt issued
+    while the method ran (a refutation that was not passed on).  A proof may borrow a step from
+    another engine that proves; a sampling method holds receipts of its own engine only.
     """
     start = time.perf_counter()
     try:
-        outcome = method.check(claim, budget)
+        with session() as issued:
+            outcome = _vouched(method, method.check(claim, budget), issued)
     except Exception as error:
         line = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{os.path.basename(frame.filename)}:{frame.lineno}"
         return MethodResult(
             name=method.name,
-            verdict="undecided",
-            domain=method.domain,
+            receipts=(),
             seconds=time.perf_counter() - start,
             detail=f"raised {line} ({where})",
+            note=method.note,
             optional=method.optional,
             error=line,
         )
-    if outcome.verdict == "proved" and method.name not in PROVING:
-        raise UnsoundVerdictError(
-            f'method {method.name!r} said "proved", but it only samples ({method.domain});'
-            f" only {', '.join(sorted(PROVING))} may say so"
-        )
     return MethodResult(
         name=method.name,
-        verdict=outcome.verdict,
-        domain=method.domain,
+        receipts=outcome.receipts,
         seconds=time.perf_counter() - start,
         detail=outcome.detail,
         residual=outcome.residual,
         counterexample=outcome.counterexample,
+        note=method.note,
         optional=method.optional,
     )
+
+
+def _vouched(method: Method[Any], outcome: Any, issued: Sequence[Receipt]) -> Outcome:
+    """The outcome, if it is the engine's; raises ``UnsoundVerdictError`` otherwise."""
+    if type(outcome) is not Outcome:
+        raise UnsoundVerdictError(f"the check returned {outcome!r}, not an engine's Outcome")
+    if not outcome.receipts:
+        raise UnsoundVerdictError("the outcome has no receipt: no engine was called")
+    known = {id(r) for r in issued}
+    for receipt in outcome.receipts:
+        if id(receipt) not in known:
+            raise UnsoundVerdictError(
+                f"the receipt {receipt.detail!r} was not issued while this method ran"
+            )
+        if receipt.engine != method.name and not {receipt.engine, method.name} <= PROVING:
+            raise UnsoundVerdictError(
+                f"the engine {receipt.engine!r} decided {receipt.detail!r} in a method that is"
+                f" called {method.name!r}"
+            )
+    if all(r.engine != method.name for r in outcome.receipts):
+        raise UnsoundVerdictError(f"the method is called {method.name!r}, but no step is its own")
+    held = {id(r) for r in outcome.receipts}
+    dropped = [r for r in issued if id(r) not in held]
+    if outcome.verdict in GREEN and dropped:
+        raise UnsoundVerdictError(
+            f"{len(dropped)} receipt(s) were left out, the first says {dropped[0].verdict}:"
+            f" {dropped[0].detail}"
+        )
+    return outcome
 
 
 def run_mutant(statement: Statement[Any], mutant: Mutant[Any], budget: Budget) -> MutantResult:

@@ -17,7 +17,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from diffsmooth.theory.verify.core import Outcome
+from diffsmooth.theory.verify.domains import Reals
+from diffsmooth.theory.verify.receipts import Engine, Outcome
+
+_ENGINE = Engine("smt")
 
 
 def lumps(
@@ -48,7 +51,8 @@ def prove(assumptions: Iterable[Any], goal: Any, detail: str, timeout_ms: int = 
 
     ``goal`` is one z3 Boolean or several (all must follow).  ``unknown`` is "undecided".
 
-    Raises ``ValueError`` if the assumptions contradict each other (everything would follow).
+    Raises ``ValueError`` if the assumptions contradict each other (everything would follow), and
+    ``TypeError`` for a goal that is no z3 formula, such as the True of a Python comparison.
     Give constants as ints or ``z3.Q(1, 3)``: z3 reads a Python float by its decimal digits.
     """
     import z3
@@ -57,6 +61,13 @@ def prove(assumptions: Iterable[Any], goal: Any, detail: str, timeout_ms: int = 
     goals = list(goal) if isinstance(goal, list | tuple) else [goal]
     if not goals:
         raise ValueError("smt.prove: no goal; nothing would be proved")
+    for k, target in enumerate(goals, start=1):
+        if not z3.is_bool(target):
+            raise TypeError(
+                f"smt.prove: {detail}: goal {k} is {target!r}, not a z3 formula: what Python"
+                " compares was not decided by z3"
+            )
+    domain = Reals(_variables([*given, *goals]), tuple(_text(c) for c in given))
     solver = _solver(given, timeout_ms)
     if solver.check() == z3.unsat:
         raise ValueError(f"smt.prove: {detail}: the assumptions contradict each other")
@@ -66,17 +77,62 @@ def prove(assumptions: Iterable[Any], goal: Any, detail: str, timeout_ms: int = 
         solver = _solver([*given, z3.Not(target)], timeout_ms)
         answer = solver.check()
         if answer == z3.unknown:
-            return Outcome("undecided", f"{detail}{which}: z3 says {solver.reason_unknown()}")
+            return _ENGINE.issue(
+                "undecided",
+                f"{detail}{which}: z3 says {solver.reason_unknown()}",
+                decided=[_text(target)],
+                domain=domain,
+                cases=1,
+            )
         if answer == z3.sat:
-            return Outcome(
+            return _ENGINE.issue(
                 "refuted",
                 f"{detail}{which}: the negation is satisfiable",
+                decided=[_text(target)],
+                domain=domain,
+                cases=1,
                 counterexample=_show_model(solver.model()),
             )
+    decided = [_text(target) for target in goals]
     if not consistent:
         # unsat without a model of the assumptions might be vacuous.
-        return Outcome("undecided", f"{detail}: z3 found no model of the assumptions themselves")
-    return Outcome("proved", f"{detail}: the negation is unsatisfiable ({len(goals)} goal(s))")
+        return _ENGINE.issue(
+            "undecided",
+            f"{detail}: z3 found no model of the assumptions themselves",
+            decided=decided,
+            domain=domain,
+            cases=len(goals),
+        )
+    return _ENGINE.issue(
+        "proved",
+        f"{detail}: the negation is unsatisfiable ({len(goals)} goal(s))",
+        decided=decided,
+        domain=domain,
+        cases=len(goals),
+    )
+
+
+def _text(formula: Any) -> str:
+    """A z3 formula (or a Python Boolean that a claim came to) on one line."""
+    return " ".join(str(formula).split())
+
+
+def _variables(formulas: Sequence[Any]) -> tuple[str, ...]:
+    """Names of the free constants of z3 formulas."""
+    import z3
+
+    found: set[str] = set()
+    seen: set[int] = set()
+    stack = [f for f in formulas if z3.is_expr(f)]
+    while stack:
+        node = stack.pop()
+        if node.get_id() in seen:
+            continue
+        seen.add(node.get_id())
+        if z3.is_const(node) and node.decl().kind() == z3.Z3_OP_UNINTERPRETED:
+            found.add(str(node))
+        stack += node.children()
+    return tuple(sorted(found))
 
 
 def _solver(constraints: Sequence[Any], timeout_ms: int) -> Any:

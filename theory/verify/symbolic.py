@@ -20,12 +20,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from diffsmooth.theory.verify.core import Outcome
+from diffsmooth.theory.verify.domains import Symbols
+from diffsmooth.theory.verify.receipts import Engine, Outcome
+
+_ENGINE = Engine("symbolic")
 
 #: Rational trial values, small and readable first; two coprime scales so that symmetric
 #: cancellations (x = 1, x = y) do not hide a difference.
 _TRIALS = ("1/2", "2", "1/3", "3/7", "5/3", "1/5", "7/2", "1/11")
 _MAX_POINTS = 24
+
+#: An expression with more nodes than this is told by its size.
+_SHOWN_NODES = 60
 
 
 def zero(
@@ -40,15 +46,19 @@ def zero(
     ``exprs`` is one expression, several, or a mapping from the name of a proof step to its
     expression; an ``Eq`` or a ``Matrix`` is taken apart.  ``where`` restricts the points tried for
     a refutation (``{symbol: Rational} -> bool``) where the symbols' own assumptions do not say
-    everything; the proof never uses it.
+    everything; the proof never uses it: the receipt's domain is what the assumptions allow.
+    Give a condition such as 0 < C < 1 to the proof by its parameter, C = 1/(1 + r) with r > 0.
 
-    Raises ``TypeError`` for an expression that holds a Float: a rounded constant proves nothing.
+    Raises ``TypeError`` for an expression that holds a Float: a rounded constant proves nothing;
+    and for a Python Boolean or a string: what ``==`` found was not reduced here.
     """
     import sympy as sp
 
     steps = list(_steps(exprs))
     if not steps:
         raise ValueError("symbolic.zero: exprs is empty; nothing would be proved")
+    domain = Symbols.of((expr for _, expr in steps), symbols)
+    decided = [f"{name}: {_shown(expr)} = 0" for name, expr in steps]
     open_steps = []
     for name, expr in steps:
         if expr.has(sp.Float):
@@ -63,9 +73,12 @@ def zero(
         if found is not None:
             point, value = found
             text = ", ".join(f"{s} = {v}" for s, v in point.items()) or "no free symbol"
-            return Outcome(
+            return _ENGINE.issue(
                 "refuted",
                 f"{detail}: {name} is not 0",
+                decided=[f"{name}: {_shown(expr)} = 0"],
+                domain=domain,
+                cases=1,
                 residual=float(abs(value)),
                 counterexample=f"at {text} {name} is {sp.N(value, 6)}, not 0",
             )
@@ -73,8 +86,32 @@ def zero(
             open_steps.append(name)
     if open_steps:
         names = ", ".join(open_steps)
-        return Outcome("undecided", f"{detail}: sympy does not reduce {names}, no point found")
-    return Outcome("proved", f"{detail}: {len(steps)} expression(s) reduce to 0", residual=0.0)
+        return _ENGINE.issue(
+            "undecided",
+            f"{detail}: sympy does not reduce {names}, no point found",
+            decided=decided,
+            domain=domain,
+            cases=len(steps),
+        )
+    return _ENGINE.issue(
+        "proved",
+        f"{detail}: {len(steps)} expression(s) reduce to 0",
+        decided=decided,
+        domain=domain,
+        cases=len(steps),
+        residual=0.0,
+    )
+
+
+def _shown(expr: Any) -> str:
+    import sympy as sp
+
+    nodes = sum(1 for _ in zip(range(_SHOWN_NODES + 1), sp.preorder_traversal(expr), strict=False))
+    return str(expr) if nodes <= _SHOWN_NODES else f"an expression in {_names(expr)}"
+
+
+def _names(expr: Any) -> str:
+    return ", ".join(sorted(map(str, expr.free_symbols)))
 
 
 def _steps(exprs: Any) -> Iterator[tuple[str, Any]]:
@@ -82,11 +119,13 @@ def _steps(exprs: Any) -> Iterator[tuple[str, Any]]:
 
     if isinstance(exprs, Mapping):
         named = list(exprs.items())
-    elif isinstance(exprs, sp.Basic | sp.MatrixBase | int):
+    elif isinstance(exprs, sp.Basic | sp.MatrixBase | int | str):
         named = [("the expression", exprs)]
     else:
         named = [(f"expression {i}", e) for i, e in enumerate(exprs, start=1)]
     for name, raw in named:
+        if isinstance(raw, bool | str):
+            raise TypeError(f"symbolic.zero: {name} is {raw!r}, not an expression")
         expr = sp.sympify(raw)
         if isinstance(expr, sp.MatrixBase):
             for k, entry in enumerate(expr):
@@ -147,13 +186,14 @@ def _nonzero_point(
     import sympy as sp
 
     tried = 0
-    for values in _grid(len(symbols)):
+    for k, values in enumerate(_grid(len(symbols))):
         point = {}
         for symbol, text in zip(symbols, values, strict=True):
             value = sp.Rational(text)
             if symbol.is_integer:
                 value = sp.Integer(value.p)
-            if symbol.is_negative:
+            # Every third time a symbol of unknown sign is negative.
+            if symbol.is_negative or (k % 3 == 2 and symbol.is_nonnegative is None):
                 value = -value
             point[symbol] = value
         if where is not None and not where(point):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from diffsmooth.theory.statements import _logs
 from diffsmooth.theory.statements._steps import identities, rational_identities, together
+from diffsmooth.theory.verify import exact
 from diffsmooth.theory.verify.core import Outcome
 
 laws = st.lists(st.integers(1, 60), min_size=1, max_size=6).map(_logs.normalised)
@@ -54,10 +55,22 @@ def test_together_says_the_weakest_and_stops_at_a_refutation() -> None:
     def never() -> Outcome:
         raise AssertionError("a step after a refutation ran")
 
-    proved, holds = Outcome("proved", "a", 1.0), Outcome("holds", "b", -0.5)
-    assert together(lambda: proved, lambda: holds) == Outcome("holds", "a; b", -0.5)
-    refuted = Outcome("refuted", "c", counterexample="x")
-    assert together(lambda: refuted, never) is refuted
+    def proved() -> Outcome:
+        return exact.polynomial_identity(lambda x: x - x, ["x"], "a")
+
+    def holds() -> Outcome:
+        return exact.inequality(lambda x: x, [{"x": Fraction(1, 2)}], "b")
+
+    def refuted() -> Outcome:
+        return exact.inequality(lambda x: -x, [{"x": Fraction(1, 3)}], "c")
+
+    whole = together(proved, holds)
+    assert (whole.verdict, whole.residual) == ("holds", 0.0)
+    assert whole.detail == f"{proved().detail}; {holds().detail}"
+    failed = together(holds, refuted, never)
+    assert failed.verdict == "refuted"
+    assert failed.detail == refuted().detail
+    assert failed.counterexample == "at x = 1/3 the value is -1/3"
     with pytest.raises(ValueError, match="no step"):
         together()
 
