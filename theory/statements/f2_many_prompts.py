@@ -73,9 +73,7 @@ def check_smt(claim: Claim, budget: Budget) -> Outcome:
     inside = [c_x > 0, c_x <= 1, c_y > 0, c_y <= 1]
     weight = c_x * size(u_x) > c_y * size(u_y)
     return together(
-        lambda: smt.prove(
-            [c_x > 0], claim.weighted(move) >= 0, "each parameter adds a square"
-        ),
+        lambda: smt.prove([c_x > 0], claim.weighted(move) >= 0, "each parameter adds a square"),
         lambda: smt.prove(
             [*inside, u_x > 0, u_y < 0],
             (claim.single(u_y, c_x * u_x + c_y * u_y) < 0) == weight,
