@@ -60,10 +60,14 @@ def run(config: Verify) -> int:
         return _bad_input(problem)
     from rich.console import Console
 
+    from diffsmooth.theory.verify import run as runner
     from diffsmooth.theory.verify.run import UnknownStatementError
 
     console = Console()
     try:
+        # Before a bar is drawn: what is wrong is one line.
+        named = [word for word in config.ids if not word.endswith(".py")]
+        runner.select(list(runner.discover()), named)
         found = _with_progress(console, config)
     except UnknownStatementError as error:
         return _bad_input(str(error))

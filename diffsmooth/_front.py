@@ -91,7 +91,8 @@ def rules(*own: str) -> Table:
 def verify(*ids: str, deep: bool = False, seed: int = 0, jobs: int = 1) -> Report:
     """Check statements of the theory by all their methods, and refute their mutants.
 
-    ``ids``: such as "A2", a family ("B7" also means B7.ii) or a letter; all if none is given.
+    ``ids``: such as "A2", a family ("B7" also means B7.ii), a letter, or the path of a file of your
+    own that exports ``STATEMENT``; all if none is given.
     The report is true where everything holds (``report.green``) and shows itself in a notebook.
 
     Raises ValueError for an id that does not exist (naming the nearest) or ``jobs < 1``;

@@ -183,3 +183,21 @@ def test_a_task_is_one_file(tmp_path: Path) -> None:
     problem = task.problems()[0]
     assert task.verify(problem, "cba").correct
     assert not task.verify(problem, "abc").correct
+
+
+def test_a_statement_is_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from diffsmooth.theory.statements import template
+
+    assert template.__file__ is not None
+    file = tmp_path / "x1.py"
+    text = Path(template.__file__).read_text()
+    file.write_text(text.replace('id="T0"', 'id="X1"'))
+    report = ds.verify(str(file))
+    assert report.green
+    assert [s.id for s in report.run.statements] == ["X1"]
+    # In a worker process, and beside a shipped one.
+    assert cli.main(["verify", str(file), "A5", "--jobs", "2"]) == 0
+    assert "2 of 2 hold" in capsys.readouterr().out
+    file.write_text("STATEMENT = 1")
+    assert cli.main(["verify", str(file)]) == 2
+    assert "does not export STATEMENT" in capsys.readouterr().err

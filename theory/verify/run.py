@@ -166,8 +166,13 @@ def discover(package: str = STATEMENTS) -> dict[str, str]:
 
 
 def load(module: str) -> Statement[Any]:
-    """The ``STATEMENT`` of a module; ``ValueError`` if it has none."""
-    statement = getattr(importlib.import_module(module), "STATEMENT", None)
+    """The ``STATEMENT`` of a module, or of a user's file (a path); ``ValueError`` if it has none."""
+    if module.endswith(".py"):
+        from diffsmooth.records import own
+
+        statement = own.load(f"{module}:STATEMENT", "statement")
+    else:
+        statement = getattr(importlib.import_module(module), "STATEMENT", None)
     if not isinstance(statement, Statement):
         raise ValueError(f"{module} does not export STATEMENT, an instance of core.Statement")
     return statement
@@ -343,6 +348,7 @@ def verify(
 ) -> Run:
     """Run the statements of ``package`` that ``ids`` select (all, if empty) in ``jobs`` processes.
 
+    An id may be the path of a user's own file (``my.py``), which exports ``STATEMENT``.
     Results do not depend on ``jobs``.  Raises ``UnknownStatementError`` for an id that does not
     exist and ``ValueError`` for ``jobs < 1`` or a faulty statement file.
     """
@@ -350,8 +356,11 @@ def verify(
         raise ValueError(f"jobs is {jobs}; must be at least 1")
     start = time.perf_counter()
     budget = budget if budget is not None else Budget()
-    modules = discover(package)
-    chosen = {i: load(modules[i]) for i in select(list(modules), ids)}
+    files = {load(word).id: word for word in ids if word.endswith(".py")}
+    named = [word for word in ids if not word.endswith(".py")]
+    modules = {**(discover(package) if named or not files else {}), **files}
+    known = [i for i in modules if i not in files]
+    chosen = {i: load(modules[i]) for i in [*files, *(select(known, named) if known else ())]}
     tasks = sorted(
         (t for i, s in chosen.items() for t in tasks_of(s, modules[i], budget)),
         key=lambda t: -_cost(chosen[t.id], t),

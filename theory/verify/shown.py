@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffsmooth.theory.verify.run import Progress, Run, StatementResult, verify
+from diffsmooth.theory.verify import run as runner
+from diffsmooth.theory.verify.run import Progress, Run, StatementResult
 
 
 @dataclass(frozen=True)
@@ -94,4 +95,4 @@ def check(
     budget = Budget(
         deep=deep, seed=seed, shrink_mutants=deep if shrink_mutants is None else shrink_mutants
     )
-    return Report(verify(ids, budget, jobs=jobs, progress=progress))
+    return Report(runner.verify(ids, budget, jobs=jobs, progress=progress))
