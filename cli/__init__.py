@@ -52,6 +52,8 @@ def _run(verb: str, rest: list[str]) -> int:
 
     import tyro
 
+    from diffsmooth.cli._stop import stoppable
+
     module = importlib.import_module(f"diffsmooth.cli.{verb}")
     config_type = getattr(module, VERBS[verb][0])
     try:
@@ -68,7 +70,8 @@ def _run(verb: str, rest: list[str]) -> int:
         # A frozen dataclass checks its own fields.
         return _fail(f"{verb}: {error}")
     try:
-        return int(module.run(config))
+        with stoppable():
+            return int(module.run(config))
     except (ValueError, TypeError, FileNotFoundError, IsADirectoryError, ImportError) as error:
         if os.environ.get("DIFFSMOOTH_TRACEBACK"):
             raise
