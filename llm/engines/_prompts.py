@@ -51,8 +51,6 @@ def token_ids(
             out[i] = list(ids)
     chats = [i for i, p in enumerate(prompts) if not isinstance(p, str)]
     if chats:
-        from jinja2 import TemplateError
-
         try:
             found = tokenizer.apply_chat_template(
                 conversation=[prompts[i] for i in chats],
@@ -62,9 +60,10 @@ def token_ids(
                 return_dict=True,
                 **(template_options or {}),
             )["input_ids"]
-        except TemplateError as error:
+        except Exception as error:  # a template is a program: it may raise anything
             raise ConfigError(
-                f"model.path: its chat template refuses the prompts of the task: {error}"
+                "model.path: its chat template refuses the prompts of the task: "
+                + " ".join(str(error).split())
             ) from error
         for i, ids in zip(chats, found, strict=True):
             out[i] = list(ids)
