@@ -12,7 +12,8 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: setup demo test lint types unit notebooks atlas mutation setup-verl test-verl test-trl-oldest clean help
+.PHONY: setup demo test lint types unit notebooks atlas mutation setup-verl test-verl test-trl-oldest \
+  test-trl-suite clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -91,6 +92,10 @@ test-trl-oldest: $(OLDEST_STAMP)
 	$(OLDEST)/bin/python -c "import trl; assert trl.__version__ == '0.29.0', trl.__version__"
 	$(OLDEST)/bin/python -m pytest -q tests/llm/test_trl.py tests/llm/test_trl_pieces.py \
 	  tests/llm/test_trl_loss.py tests/llm/test_trl_ranks.py tests/llm/test_train_resume.py
+
+# TRL's own GRPO tests, plain and smoothed with strength 0: TRL_TESTS=.../trl/tests names a copy.
+test-trl-suite: $(STAMP)
+	$(BIN)/python -m tests.llm.trl_suite.run
 
 clean:
 	rm -rf build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -53,6 +53,8 @@ def _run(verb: str, rest: list[str]) -> int:
 
     import tyro
 
+    from diffsmooth.cli._stop import stoppable
+
     if twice := _given_twice(rest):
         return _fail(f"{verb}: {twice} is given twice; several values follow one {twice}")
     module = importlib.import_module(f"diffsmooth.cli.{verb}")
@@ -71,7 +73,8 @@ def _run(verb: str, rest: list[str]) -> int:
         # A frozen dataclass checks its own fields.
         return _fail(f"{verb}: {error}")
     try:
-        return int(module.run(config))
+        with stoppable():
+            return int(module.run(config))
     except (ValueError, TypeError, FileNotFoundError, IsADirectoryError, ImportError) as error:
         if os.environ.get("DIFFSMOOTH_TRACEBACK"):
             raise

@@ -45,32 +45,18 @@ def run(config: Train) -> int:
     training = load(path)
     if config.dry_run:
         return _dry_run(training, path)
-    if training.hardware.processes > 1 and "WORLD_SIZE" not in os.environ:
-        return _launch(training, path)
+    from diffsmooth.llm.train import launched
+
+    if launched(training) and int(os.environ.get("WORLD_SIZE") or 1) == 1:
+        return _launch(training, path, config.again)
     return _train(training, config.again)
 
 
 def find(name: str) -> Path:
-    """The file called ``name``, else the shipped configuration of that name.
+    """See :func:`diffsmooth.llm.configuration.find`."""
+    from diffsmooth.llm import configuration
 
-    Raises ``FileNotFoundError`` that names the nearest shipped one, then all.
-    """
-    from difflib import get_close_matches
-    from importlib.resources import files
-
-    shipped = Path(str(files("diffsmooth.configs")))
-    for path in (Path(name), shipped / name, shipped / f"{name}.yaml"):
-        if path.is_file():
-            return path
-    known = sorted(
-        str(p.relative_to(shipped).with_suffix(""))
-        for p in shipped.rglob("*.yaml")
-        if p.parent.name != "accelerate"
-    )
-    asked = name.removesuffix(".yaml").removesuffix(".yml")
-    near = get_close_matches(asked, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise FileNotFoundError(f"no configuration {name!r}; {hint}shipped: {', '.join(known)}")
+    return configuration.find(name)
 
 
 def _dry_run(training: Training, path: Path) -> int:
@@ -79,9 +65,10 @@ def _dry_run(training: Training, path: Path) -> int:
     from diffsmooth import records
     from diffsmooth.llm.engines._plan import lines, plan
 
+    found = lines(training, plan(training, path))
     print(yaml.safe_dump(_plain(records.canonical(training)), sort_keys=False).rstrip())
     print("---")
-    for name, text in lines(training, plan(training, path)):
+    for name, text in found:
         print(f"{name}: {text}")
     return 0
 
@@ -93,15 +80,23 @@ def _plain(value: object) -> object:
     return [_plain(v) for v in value] if isinstance(value, list) else value
 
 
-def _launch(training: Training, path: Path) -> int:
+def _launch(training: Training, path: Path, again: bool) -> int:
     import shlex
     import subprocess
 
-    from diffsmooth.llm.train import launch_command
+    from diffsmooth import records
+    from diffsmooth.llm.train import launch_command, prepare
 
-    command = launch_command(training, path)
+    if again or not records.done(training.folder / "run.json"):
+        prepare(training)  # what cannot be run is said here, in one line, and not by every rank
+    command = launch_command(training, path, again)
     print(shlex.join(command), file=sys.stderr)
-    return subprocess.run(command, check=False).returncode
+    with subprocess.Popen(command) as ranks:
+        try:
+            return ranks.wait()
+        except BaseException:
+            ranks.terminate()  # not killed: the launcher ends its ranks first
+            raise
 
 
 def _train(training: Training, again: bool) -> int:
@@ -119,13 +114,18 @@ def _train(training: Training, again: bool) -> int:
     from diffsmooth.records import read_json
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        row = bar.add_task("loading", total=None)
+    bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+    row = bar.add_task("loading", total=None)
 
-        def report(what: str, step: int, of: int | None) -> None:
-            bar.update(row, description=what, completed=step, total=of)
+    def report(what: str, step: int, of: int | None) -> None:
+        bar.start()  # once there is something to show: what is refused before takes one line
+        bar.update(row, description=what, completed=step, total=of)
 
+    try:
         folder = fit(training, again=again, progress=report)
+    finally:
+        if bar.live.is_started:
+            bar.stop()
     for line in left_out_lines(read_json(folder / "run.json").get("left_out", [])):
         print(line)
     print(f"results in {folder}")

@@ -76,6 +76,7 @@ def measure(
         eos=tok.eos_token_id,
         pad=tok.pad_token_id,
         temperature=generation.temperature,
+        top_p=generation.top_p,
         generator=torch.Generator().manual_seed(number),
         repeat=samples,
     )

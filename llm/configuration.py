@@ -1,25 +1,27 @@
 """The whole configuration of a training run: frozen dataclasses, read strictly from YAML.
 
 The same objects come from Python, a notebook or a file.  A file may ``extend`` another one beside
-it, so that a baseline says only what differs.
+it or a shipped one (``extends: paper/math-1.5b-ds``), so that a baseline says only what differs.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from diffsmooth import records
-from diffsmooth.llm.engines import _strict
-from diffsmooth.llm.engines._adaptive import Adaptive
+from diffsmooth.llm.engines import _strict, _yaml
+from diffsmooth.llm.engines._adaptive import Adaptive, check_adaptive_term
 from diffsmooth.llm.engines._loss import KLCov, SimKO
+from diffsmooth.llm.engines._options import RESERVED, check_rule, check_trl
+from diffsmooth.llm.engines._strict import bounded, check_finite
 from diffsmooth.llm.small import Pretraining, SmallModel
 from diffsmooth.llm.tasks.countdown_data import Generator
 
 if TYPE_CHECKING:
-    from diffsmooth.theory.rules import Rule
+    from diffsmooth.theory.rules import Rule, SmoothingTerm
 
 ConfigError = _strict.ConfigError
 
@@ -33,10 +35,18 @@ class Lora:
     dropout: float = 0.0
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
 
+    def __post_init__(self) -> None:
+        bounded(self, "rank", "alpha", least=1)
+        bounded(self, "dropout", least=0, below=1)
+
 
 @dataclass(frozen=True)
 class Model:
-    """Either ``path`` (hub name or folder) or ``small`` (made here and pre-trained here)."""
+    """Either ``path`` (hub name or folder) or ``small`` (made here and pre-trained here).
+
+    ``dtype`` and ``attention`` are those of the loaded weights and of the forward pass; ``None``:
+    the attention that transformers chooses.
+    """
 
     path: str | None = None
     small: SmallModel | None = None
@@ -48,6 +58,13 @@ class Model:
     def __post_init__(self) -> None:
         if (self.path is None) == (self.small is None):
             raise ValueError("give exactly one of path (hub name or folder) and small (made here)")
+        if self.path is not None and not self.path.strip():
+            raise ConfigError("path: is empty; give a folder or a hub name")
+
+    @property
+    def source(self) -> str | None:
+        """``path`` as the libraries can open it: ``~`` is the home folder."""
+        return None if self.path is None else os.path.expanduser(self.path)
 
 
 @dataclass(frozen=True)
@@ -66,6 +83,10 @@ class Data:
     generator: Generator = field(default_factory=Generator)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        bounded(self, "problems", least=1)
+        bounded(self, "seed", least=0)
+
 
 @dataclass(frozen=True)
 class RuleChoice:
@@ -83,7 +104,10 @@ class RuleChoice:
     def __post_init__(self) -> None:
         if not 0.0 <= self.clip_cov <= 1.0:
             raise ValueError(f"clip_cov is {self.clip_cov}; it must lie in [0, 1]")
+        check_rule(self.name, self.parameters)
         self.build()
+        if self.gamma == "adaptive":
+            check_adaptive_term(self.term)
 
     def build(self) -> Rule | None:
         """The rule; ``None`` for plain GRPO as the engine computes it.  Raises ``ValueError``."""
@@ -91,6 +115,14 @@ class RuleChoice:
 
         built = rule(self.name, **self.parameters)
         return None if self.name == "grpo" and self.base == "engine" else built
+
+    @property
+    def term(self) -> SmoothingTerm | None:
+        """What the rule adds to its base; ``None`` for a rule that does not smooth."""
+        from diffsmooth.theory.rules import Smoothed
+
+        built = self.build()
+        return built.term if isinstance(built, Smoothed) else None
 
 
 @dataclass(frozen=True)
@@ -121,13 +153,17 @@ class Optimisation:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of steps and epochs")
-        for name in ("prompts", "group", "updates", "micro_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be >= 1")
-        if self.group < 2:
-            raise ValueError("group is 1; a group needs at least 2 answers")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}; it must be > 0")
+        bounded(self, "steps", "prompts", "updates", "micro_batch", least=1)
+        bounded(self, "epochs", "learning_rate", above=0)
+        bounded(self, "group", least=2)  # one answer alone is compared with nothing
+        bounded(
+            self, "warmup_steps", "weight_decay", "max_grad_norm", "beta", "epsilon",
+            "epsilon_high", least=0,
+        )  # fmt: skip
+        if self.warmup_steps and self.schedule == "constant":
+            raise ConfigError(
+                "warmup_steps: schedule constant does not read it; use constant_with_warmup"
+            )
 
     def accumulation(self, processes: int) -> int:
         """Gradient accumulation steps.  Raises ``ValueError`` where the numbers do not divide."""
@@ -143,7 +179,11 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class Generation:
-    """How answers are drawn; ``small``: the lean sampler of ``llm/small.py`` (CPU)."""
+    """How answers are drawn; ``small``: the lean sampler of ``llm/small.py`` (CPU).
+
+    A prompt of more than ``max_prompt_length`` tokens is refused before anything is drawn.
+    ``top_k``, ``min_p`` and ``repetition_penalty`` are fields of ``trl``.
+    """
 
     engine: Literal["small", "transformers", "vllm-colocate", "vllm-server"] = "transformers"
     max_prompt_length: int = 512
@@ -154,10 +194,16 @@ class Generation:
     vllm_tensor_parallel: int = 1
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ValueError(f"temperature is {self.temperature}; it must be > 0")
-        if self.max_completion_length < 1 or self.max_prompt_length < 1:
-            raise ValueError("max_prompt_length and max_completion_length must be >= 1")
+        bounded(self, "temperature", above=0)
+        bounded(self, "top_p", "vllm_memory", above=0, most=1)
+        bounded(self, "max_prompt_length", "max_completion_length", "vllm_tensor_parallel", least=1)
+        if self.engine != "vllm-colocate":
+            for name, plain in (("vllm_memory", 0.3), ("vllm_tensor_parallel", 1)):
+                if getattr(self, name) != plain:
+                    raise ConfigError(
+                        f"{name}: generation.engine {self.engine} does not read it; only "
+                        "vllm-colocate does (a server has settings of its own)"
+                    )
 
 
 @dataclass(frozen=True)
@@ -166,6 +212,10 @@ class Checkpoints:
 
     every: int = 0
     keep: int = 2
+
+    def __post_init__(self) -> None:
+        bounded(self, "every", least=0)
+        bounded(self, "keep", least=1)
 
 
 @dataclass(frozen=True)
@@ -183,6 +233,10 @@ class Hardware:
     accelerate: str | None = None
     gradient_checkpointing: bool = True
     memory_gib: float = 80.0
+
+    def __post_init__(self) -> None:
+        bounded(self, "processes", least=1)
+        bounded(self, "memory_gib", above=0)
 
 
 @dataclass(frozen=True)
@@ -202,36 +256,56 @@ class Training:
     output: str = "runs"
 
     def __post_init__(self) -> None:
-        self.optimisation.accumulation(self.hardware.processes)
-        reserved = sorted(set(self.trl) & _RESERVED)
-        if reserved:
-            raise ValueError(f"trl.{reserved[0]}: is set by a key of its own, not under trl")
+        try:
+            self.optimisation.accumulation(self.hardware.processes)
+        except ValueError as error:
+            raise ConfigError(f"optimisation: {error}") from error
+        bounded(self, "seed", least=0, below=2**32)
+        if not self.name.strip() or self.name in (".", "..") or set(self.name) & set("/\\"):
+            raise ConfigError(f"name: is {self.name!r}; it must be usable as the name of a folder")
+        check_finite(self.trl, "trl")
+        for name in self.trl:
+            if name in RESERVED:
+                raise ConfigError(f"trl.{name}: is set by a key of its own: {RESERVED[name]}")
+        if self.data.problems is not None:
+            self.check_problems(self.data.problems)
+        built = self.rule.build()
+        if built is not None and built.needs_reference and self.optimisation.beta == 0:
+            raise ConfigError(
+                f"rule.name: {self.rule.name} reads a reference model's log-probs, which TRL has "
+                "only with optimisation.beta > 0"
+            )
         if (
             self.generation.engine == "small"
             and self.model.small is None
-            and not _is_folder(self.model.path)
+            and not _is_folder(self.model.source)
         ):
-            raise ValueError("generation.engine: small needs model.small or a model folder")
+            raise ConfigError("generation.engine: small needs model.small or a model folder")
+
+    def check_problems(self, found: int) -> None:
+        """Raise :class:`ConfigError` unless ``found`` problems are enough for one step."""
+        prompts = self.optimisation.prompts
+        if found < prompts:
+            raise ConfigError(
+                f"data.problems: {found} problem{'s' if found != 1 else ''}, but a step takes "
+                f"{prompts} different prompts (optimisation.prompts), so that no step could be made"
+            )
+
+    @property
+    def root(self) -> Path:
+        """The folder of all runs: ``output``, with ``~`` as the home folder."""
+        return Path(self.output).expanduser()
+
+    def canonical_run(self) -> dict[str, Any]:
+        """The run for a hash: all but what it is called and where it lies."""
+        what: dict[str, Any] = records.canonical(self)
+        return what | {"output": "", "name": ""}
 
     @property
     def folder(self) -> Path:
         """Where the run lives: the hash is of all that can change the result."""
-        what = dataclasses.replace(self, output="", name="", checkpoints=Checkpoints())
-        return Path(self.output) / f"{self.name}-{records.config_hash(what, 10)}"
-
-
-#: Fields of ``GRPOConfig`` that :class:`Training` sets from its own keys.
-_RESERVED = frozenset(
-    {
-        "output_dir", "seed", "max_steps", "num_train_epochs", "num_generations", "beta", "epsilon",
-        "epsilon_high", "loss_type", "scale_rewards", "learning_rate", "lr_scheduler_type",
-        "warmup_steps", "weight_decay", "max_grad_norm", "per_device_train_batch_size",
-        "gradient_accumulation_steps", "steps_per_generation", "generation_batch_size",
-        "max_completion_length", "temperature", "top_p", "use_vllm", "vllm_mode",
-        "vllm_gpu_memory_utilization", "vllm_tensor_parallel_size", "use_cpu", "bf16", "fp16",
-        "gradient_checkpointing", "save_strategy", "save_steps", "save_total_limit",
-    }
-)  # fmt: skip
+        what = self.canonical_run() | {"checkpoints": records.canonical(Checkpoints())}
+        return self.root / f"{self.name}-{records.config_hash(what, 10)}"
 
 
 def _is_folder(path: str | None) -> bool:
@@ -241,44 +315,97 @@ def _is_folder(path: str | None) -> bool:
 def load(path: Path | str) -> Training:
     """The configuration in a YAML file.
 
-    Raises ``FileNotFoundError``, or :class:`ConfigError` naming file and key: unknown keys (with
-    the nearest known one), values of a wrong type, contradictions.
+    Raises ``FileNotFoundError``, or :class:`ConfigError` naming file, key and line: unknown keys
+    (with the nearest known one), values of a wrong type, contradictions.
     """
     file = Path(path)
+    lines: dict[str, tuple[Path, int]] = {}
     try:
-        config = _strict.build(Training, _merged(file, ()))
-        check_trl(config.trl)
+        config = _strict.build(Training, _merged(file, (), lines))
+        check_options(config)
     except ConfigError as error:
-        raise ConfigError(f"{file}: {error}") from error
+        found = _yaml.place(str(error), lines)
+        where = ""
+        if found is not None:
+            where = f" ({'' if found[0] == file else f'{found[0]}, '}line {found[1]})"
+        raise ConfigError(f"{file}: {error}{where}") from error
     return config
 
 
-def _merged(file: Path, behind: tuple[Path, ...]) -> dict[str, Any]:
-    """The mapping in a YAML file over that of the file it ``extends`` (a path beside it).
+def check_options(config: Training) -> None:
+    """Raise :class:`ConfigError` for what TRL does not know or the engine would not read."""
+    check_trl(config.trl, config.generation.engine, config.model.small is not None)
+
+
+def _merged(
+    file: Path, behind: tuple[Path, ...], lines: dict[str, tuple[Path, int]]
+) -> dict[str, Any]:
+    """The mapping in a YAML file over that of the file it ``extends``; ``lines`` gets the places.
 
     Mappings are merged key by key; ``parameters`` and ``trl`` are replaced whole, because another
     rule has other parameters.
     """
-    import yaml
-
-    if not file.is_file():
-        raise FileNotFoundError(f"no configuration file {file}")
     if file.resolve() in behind:
         raise ConfigError("extends: the files extend one another")
     try:
-        data: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{file.name}: must be a mapping of keys")
-    mine: dict[str, Any] = dict(data)
+        mine, places = _yaml.read_mapping(file)
+    except ConfigError as error:
+        raise ConfigError(f"extends {file}: {error}" if behind else str(error)) from error
     parent = mine.pop("extends", None)
-    if parent is None:
-        return mine
-    if not isinstance(parent, str):
-        raise ConfigError(f"extends: must be a path, got {parent!r}")
-    below = _merged(file.parent / parent, (*behind, file.resolve()))
+    below: dict[str, Any] = {}
+    if parent is not None:
+        lines["extends"] = (file, places["extends"])
+        if not isinstance(parent, str) or not parent:
+            raise ConfigError(f"extends: must be a path or a shipped name, got {parent!r}")
+        below = _merged(_parent(parent, file), (*behind, file.resolve()), lines)
+    lines.update({key: (file, line) for key, line in places.items()})
     return _over(below, mine)
+
+
+def _parent(name: str, file: Path) -> Path:
+    """The file that ``file`` extends: beside it, else a shipped one."""
+    own = Path(name).expanduser()
+    for path in (file.parent / own, file.parent / f"{own}.yaml"):
+        if path.is_file():
+            return path
+    try:
+        return find_shipped(name)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"extends: no configuration file {name} beside {file.name}, and {error}"
+        ) from error
+
+
+def find(name: str) -> Path:
+    """The file called ``name``, else the shipped configuration of that name.
+
+    Raises ``FileNotFoundError`` that names the nearest shipped one, then all.
+    """
+    path = Path(name).expanduser()
+    return path if path.is_file() else find_shipped(name)
+
+
+def find_shipped(name: str) -> Path:
+    """The shipped configuration of that name, with or without ``.yaml``.
+
+    Raises ``FileNotFoundError`` that names the nearest shipped one, then all.
+    """
+    from difflib import get_close_matches
+    from importlib.resources import files
+
+    shipped = Path(str(files("diffsmooth.configs")))
+    for path in (shipped / name, shipped / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    known = sorted(
+        str(p.relative_to(shipped).with_suffix(""))
+        for p in shipped.rglob("*.yaml")
+        if p.parent.name != "accelerate"
+    )
+    asked = name.removesuffix(".yaml").removesuffix(".yml")
+    near = get_close_matches(asked, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise FileNotFoundError(f"no configuration {name!r}; {hint}shipped: {', '.join(known)}")
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -292,26 +419,12 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def check_trl(extra: dict[str, Any]) -> None:
-    """Raise :class:`ConfigError` for a name that ``trl.GRPOConfig`` does not have."""
-    if not extra:
-        return
-    from diffsmooth.llm.engines._hooks import require
-
-    known = [f.name for f in dataclasses.fields(require("trl", "trl").GRPOConfig)]
-    for name in extra:
-        if name not in known:
-            near = _strict.nearest(name, known)
-            hint = near if near.startswith("did") else "not a field of GRPOConfig"
-            raise ConfigError(f"trl.{name}: unknown key; {hint}")
-
-
 def accelerate_file(name: str) -> Path:
     """An accelerate configuration by its name in ``configs/accelerate`` or by its path."""
     from importlib.resources import files
 
     shipped = Path(str(files("diffsmooth.configs"))) / "accelerate"
-    for path in (shipped / f"{name}.yaml", Path(name)):
+    for path in (shipped / f"{name}.yaml", Path(name).expanduser()):
         if path.is_file():
             return path
     known = sorted(p.stem for p in shipped.glob("*.yaml"))

@@ -73,7 +73,9 @@ class Sampled:
     """``sample``'s answer.
 
     ``ids[i]`` are the tokens of answer ``i`` (the end token included, where it was drawn) and
-    ``logps[i]`` their log-probabilities (nats) under the tempered law they were drawn from.
+    ``logps[i]`` their log-probabilities (nats) under the model's tempered softmax: the policy that
+    a trainer's loss and a rule speak of.  Where nothing is truncated or penalised that is the law
+    they were drawn from.
     """
 
     ids: list[list[int]]
@@ -150,14 +152,22 @@ def save(model: Any, tok: Any, folder: Path, notes: dict[str, Any] | None = None
     return folder
 
 
-def load(folder: Path | str) -> tuple[Any, Any]:
-    """Model and tokenizer from a folder written by :func:`save`; never asks a hub."""
+def load(
+    folder: Path | str, *, dtype: str = "float32", attention: str | None = None
+) -> tuple[Any, Any]:
+    """Model (its weights in ``dtype``) and tokenizer from a folder; never asks a hub.
+
+    ``attention``: the implementation by transformers' name, ``None`` for its own choice.
+    """
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if not (Path(folder) / "config.json").is_file():
         raise FileNotFoundError(f"{folder} holds no model (no config.json)")
-    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
-    return model.float(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    options = {} if attention is None else {"attn_implementation": attention}
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **options)
+    tok = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return model.to(getattr(torch, dtype)), tok
 
 
 def pretrain(
@@ -236,26 +246,35 @@ def sample(
     prompt_ids: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
-    eos: int,
+    eos: int | Sequence[int],
     pad: int,
     temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
     generator: torch.Generator | None = None,
     repeat: int = 1,
 ) -> Sampled:
     """Draw ``repeat`` answers to every prompt (in prompt order), with a key-value cache.
 
     Consecutive equal prompts are computed once and their cache repeated; rows that have ended
-    leave the batch.  ``temperature`` divides the logits (> 0).  ``generator`` defaults to torch's
-    global one, which is what the trainer's checkpoints keep.  Raises ``ValueError`` for an empty
-    batch or prompt, a temperature that is not positive or ``max_new_tokens < 1``.
+    leave the batch.  An answer ends with the first token of ``eos``.  ``temperature`` divides the
+    logits (> 0); ``repetition_penalty``, ``top_k``, ``top_p`` and ``min_p`` are those of
+    ``transformers``' ``generate``, in its order.  ``generator`` defaults to
+    torch's global one, which is what the trainer's checkpoints keep.
+
+    Raises ``ValueError`` for an empty batch or prompt, ``max_new_tokens < 1`` and options out of
+    range.
     """
     import torch
     from transformers.cache_utils import DynamicCache
 
+    ends_with = [eos] if isinstance(eos, int) else list(eos)
+    warpers = _warpers(temperature, top_p, top_k, min_p, repetition_penalty)
+
     if not prompt_ids or not all(len(p) for p in prompt_ids):
         raise ValueError("prompt_ids: at least one prompt, and none of them empty")
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature is {temperature}; it must be finite and > 0")
     if max_new_tokens < 1 or repeat < 1:
         raise ValueError("max_new_tokens and repeat must be >= 1")
     unique: list[list[int]] = []
@@ -299,12 +318,21 @@ def sample(
         logits = result.logits[select, -1]
         mask, position = mask[select], positions[select, -1:]
         rows = torch.arange(total, device=device)
+        stop = torch.tensor(ends_with, device=device)
+        seen = None if repetition_penalty == 1 else _seen(unique, logits.shape[-1], select)
         for step in range(max_new_tokens):
-            law = torch.log_softmax(logits.float() / temperature, dim=-1)
-            drawn = torch.multinomial(law.exp(), 1, generator=generator)
+            scores = logits.float() / temperature
+            law = torch.log_softmax(scores, dim=-1)
+            kept = scores if seen is None else _penalised(scores, seen, repetition_penalty)
+            for warper in warpers:
+                kept = warper(None, kept)
+            chances = law.exp() if kept is scores else kept.softmax(dim=-1)
+            drawn = torch.multinomial(chances, 1, generator=generator)
             out[rows, step] = drawn[:, 0]
             logps[rows, step] = law.gather(1, drawn)[:, 0]
-            alive = drawn[:, 0] != eos
+            if seen is not None:
+                seen.scatter_(1, drawn, True)
+            alive = ~torch.isin(drawn[:, 0], stop)
             lengths[rows[~alive]] = step + 1
             if step + 1 == max_new_tokens or not bool(alive.any()):
                 break
@@ -312,6 +340,7 @@ def sample(
                 keep = alive.nonzero()[:, 0]
                 cache.batch_select_indices(keep)
                 rows, drawn, mask, position = rows[keep], drawn[keep], mask[keep], position[keep]
+                seen = None if seen is None else seen[keep]
             position = position + 1
             if padded:
                 mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=1)
@@ -330,22 +359,84 @@ def sample(
     )
 
 
-def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
+def _warpers(
+    temperature: float, top_p: float, top_k: int, min_p: float | None, repetition_penalty: float
+) -> list[Any]:
+    """``transformers``' own truncations in the order of its ``generate``: top-k, top-p, min-p.
+
+    Raises ``ValueError`` for an option out of range.
+    """
+    from transformers.generation import logits_process as warp
+
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"temperature is {temperature}; it must be finite and > 0")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p is {top_p}; it must be > 0 and <= 1 (1: all tokens)")
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 0:
+        raise ValueError(f"top_k is {top_k}; it must be a whole number >= 0 (0: all tokens)")
+    if min_p is not None and not 0 <= min_p <= 1:
+        raise ValueError(f"min_p is {min_p}; it must be >= 0 and <= 1")
+    if not (repetition_penalty > 0 and math.isfinite(repetition_penalty)):
+        raise ValueError(
+            f"repetition_penalty is {repetition_penalty}; it must be finite and > 0 (1: none)"
+        )
+    found: list[Any] = []
+    if top_k:
+        found.append(warp.TopKLogitsWarper(top_k))
+    if top_p < 1:
+        found.append(warp.TopPLogitsWarper(top_p))
+    if min_p:
+        found.append(warp.MinPLogitsWarper(min_p))
+    return found
+
+
+def _seen(prompts: Sequence[Sequence[int]], vocabulary: int, select: torch.Tensor) -> torch.Tensor:
+    """(B, V) bool: which tokens stand in each row's prompt."""
+    import torch
+
+    seen = torch.zeros((len(prompts), vocabulary), dtype=torch.bool, device=select.device)
+    for row, ids in enumerate(prompts):
+        seen[row, torch.tensor(list(ids), device=select.device)] = True
+    return seen[select]
+
+
+def _penalised(scores: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
+    """Scores of tokens seen before, divided by ``penalty`` where positive, else times it.
+
+    Source: 1909.05858, section 4.1, as in ``transformers`` (a temperature may come before or
+    after); without the padding of its batches.
+    """
+    import torch
+
+    return torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
+
+
+def rollout(prompts: list[Any], trainer: Any) -> dict[str, Any]:
     """TRL's ``rollout_func`` for small models: answers and log-probs by :func:`sample`.
 
-    One answer per entry of ``prompts`` (the trainer has already repeated each prompt).  TRL then
-    scores, standardises and optimises as always; the log-probabilities reach the rule as the
-    engine's own, as those of vLLM would.
+    One answer per entry of ``prompts`` (the trainer has already repeated each prompt), each a text
+    or a list of messages, which goes through the chat template.  All of the trainer's options of
+    sampling are read.  TRL then scores, standardises and optimises as always; the
+    log-probabilities reach the rule as the engine's own, as those of vLLM would.
     """
+    from diffsmooth.llm.engines._prompts import token_ids
+
     tok = trainer.processing_class
-    ids = tok(text=prompts)["input_ids"]
+    ids = token_ids(
+        tok, prompts, getattr(trainer, "chat_template_kwargs", None),
+        getattr(trainer, "chat_template", None),
+    )  # fmt: skip
     drawn = sample(
         trainer.accelerator.unwrap_model(trainer.model),
         ids,
         max_new_tokens=trainer.max_completion_length,
-        eos=tok.eos_token_id,
+        eos=getattr(trainer, "eos_token_ids", None) or tok.eos_token_id,
         pad=tok.pad_token_id,
         temperature=trainer.temperature,
+        top_p=trainer.top_p,
+        top_k=trainer.top_k or 0,
+        min_p=trainer.min_p,
+        repetition_penalty=trainer.repetition_penalty,
     )
     return {"prompt_ids": ids, "completion_ids": drawn.ids, "logprobs": drawn.logps}
 
@@ -385,6 +476,10 @@ def pretrain_countdown(
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     save(model, tok, partial, notes)
+    if not (partial / "config.json").is_file():
+        raise RuntimeError(
+            f"{partial}: the model was not written; transformers saves on rank 0 only"
+        )
     partial.chmod(0o755)  # mkdtemp makes it private
     try:
         os.rename(partial, folder)

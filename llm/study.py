@@ -155,7 +155,7 @@ def run_demo_study(
 
 def run_path(run: Run, out: Path) -> Path:
     """The Parquet file of a run; the key leaves out where the study lies."""
-    where_free = replace(run, training=replace(run.training, output="", name=""))
+    where_free = records.canonical(run) | {"training": run.training.canonical_run()}
     return out / f"run-{records.config_hash(where_free)}.parquet"
 
 

@@ -2,7 +2,9 @@
 
 :func:`fit` runs a :class:`~diffsmooth.llm.configuration.Training` through TRL (``engines/trl.py``):
 the same path for 0.1 M parameters on one core and for 7B on eight GPUs.  ``engines/_plan.py`` says
-beforehand, offline, what it would take.
+beforehand, offline, what it would take.  What cannot be run as it is written is refused before a
+model is made or loaded: too few problems for one step, prompts that are too long, options that the
+engine does not read, fewer ranks than asked for.
 
 A run's folder ``<output>/<name>-<hash>`` holds ``checkpoint-N/`` while it runs and at the end
 ``final/`` (model and tokenizer), ``log.parquet`` (step, name, value) and ``run.json``;
@@ -28,6 +30,7 @@ from diffsmooth.llm.configuration import (
     Lora,
     Training,
     accelerate_file,
+    check_options,
     load,
 )
 from diffsmooth.llm.engines._resume import latest_checkpoint
@@ -68,7 +71,7 @@ def base_model(config: Training, progress: Progress | None = None) -> Path:
         "pretraining": records.canonical(config.model.pretraining),
         "generator": records.canonical(config.data.generator),
     }
-    folder = Path(config.output) / f"base-{records.config_hash(what, 10)}"
+    folder = config.root / f"base-{records.config_hash(what, 10)}"
     if (folder / "config.json").is_file():
         return folder
 
@@ -132,8 +135,15 @@ def grpo_config(config: Training, folder: Path) -> Any:
         kwargs: dict[str, Any] = {"dtype": config.model.dtype}
         if config.model.attention is not None:
             kwargs["attn_implementation"] = config.model.attention
-        settings["model_init_kwargs"] = kwargs
-    return GRPOConfig(**{**settings, **config.trl})
+        given = config.trl.get("model_init_kwargs") or {}
+        settings["model_init_kwargs"] = {**kwargs, **given}
+    extra = {k: v for k, v in config.trl.items() if k != "model_init_kwargs"}
+    try:
+        return GRPOConfig(**{**settings, **extra})
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"optimisation, generation, hardware or trl: GRPOConfig refuses them: {error}"
+        ) from error
 
 
 def checkpointing_name() -> str:
@@ -146,34 +156,47 @@ def checkpointing_name() -> str:
     )
 
 
-def trainer(config: Training, folder: Path, callbacks: Sequence[Any] = ()) -> Any:
-    """The ready trainer (``SmoothedGRPOTrainer``) of a configuration."""
+def trainer(
+    config: Training,
+    folder: Path,
+    callbacks: Sequence[Any] = (),
+    progress: Progress | None = None,
+) -> Any:
+    """The ready trainer (``SmoothedGRPOTrainer``) of a configuration.
+
+    Everything is checked before a model is made or loaded.  Raises :class:`ConfigError`.
+    """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is marked experimental
     from datasets import Dataset
 
     from diffsmooth.llm.engines._hooks import require
-    from diffsmooth.llm.engines.trl import PROBLEM_COLUMN, VerifierReward, smoothed
+    from diffsmooth.llm.engines.trl import VerifierReward, smoothed
 
     upstream = require("trl", "trl").GRPOTrainer
-    task = training_task(config.data)
-    rows = [
-        {"prompt": p.prompt if p.raw else p.messages(), PROBLEM_COLUMN: p.id}
-        for p in task.problems()
-    ]
+    args = grpo_config(config, folder)
+    check_ranks(config, args.world_size)
+    task, tokenizer, rows = prepare(config)
+    if progress is not None:
+        progress("loading", 0, None)
     made_here = config.model.small is not None
-    model: Any = base_model(config) if made_here else config.model.path
-    kwargs: dict[str, Any] = {}
+    model: Any = config.model.source
+    if made_here:
+        # By the first rank alone: transformers writes no weights on the others.
+        with args.main_process_first(local=False, desc="base model"):
+            model = base_model(config, progress)
+    kwargs: dict[str, Any] = {"processing_class": tokenizer}
     if made_here or config.generation.engine == "small":
-        model, kwargs["processing_class"] = small.load(model)
+        model, _ = small.load(model, dtype=config.model.dtype, attention=config.model.attention)
+        args.model_init_kwargs = None  # the model is loaded, as they say
     if config.generation.engine == "small":
         kwargs["rollout_func"] = small.rollout
     if config.model.lora is not None:
-        kwargs["peft_config"] = _lora(config.model.lora)
+        kwargs["peft_config"] = lora_config(config.model.lora)
     choice = config.rule
     made = smoothed(upstream)(
         model,
         reward_funcs=VerifierReward(task),
-        args=grpo_config(config, folder),
+        args=args,
         train_dataset=Dataset.from_list(rows),
         callbacks=list(callbacks),
         rule=choice.build(),
@@ -192,7 +215,52 @@ def trainer(config: Training, folder: Path, callbacks: Sequence[Any] = ()) -> An
     return made
 
 
-def _lora(lora: Lora) -> Any:
+def prepare(config: Training) -> tuple[Task, Any, list[dict[str, Any]]]:
+    """(task, tokenizer, rows of the training data), without the model's weights.
+
+    Raises :class:`ConfigError` (or ``ValueError`` from the data) for what cannot be trained.
+    """
+    from diffsmooth.llm.engines._prompts import training_rows
+
+    check_options(config)
+    if config.model.source is not None:
+        check_model(config.model.source, "model.path")
+    task = training_task(config.data)
+    problems = task.problems()
+    config.check_problems(len(problems))
+    tokenizer = _tokenizer(config)
+    return task, tokenizer, training_rows(config, problems, tokenizer)
+
+
+def _tokenizer(config: Training) -> Any:
+    """The tokenizer of the model, padded and cut as the trainer would load it."""
+    if config.model.small is not None:
+        return small.tokenizer(config.model.small.characters)
+    from transformers import AutoTokenizer
+
+    local = {"local_files_only": True} if config.generation.engine == "small" else {}
+    revision = (config.trl.get("model_init_kwargs") or {}).get("revision")
+    if revision is not None:
+        local["revision"] = revision
+    if config.trl.get("trust_remote_code"):
+        local["trust_remote_code"] = True
+    return AutoTokenizer.from_pretrained(
+        config.model.source, padding_side="left", truncation_side="left", **local
+    )
+
+
+def check_ranks(config: Training, found: int) -> None:
+    """Raise :class:`ConfigError` unless as many ranks run as ``hardware.processes`` asks for."""
+    asked = config.hardware.processes
+    if found != asked:
+        raise ConfigError(
+            f"hardware.processes: is {asked}, but {found} rank{'s' if found != 1 else ''} of this "
+            "run started; `diffsmooth train FILE` starts them all"
+        )
+
+
+def lora_config(lora: Lora) -> Any:
+    """``peft.LoraConfig`` of the adapters."""
     from peft import LoraConfig
 
     targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
@@ -221,19 +289,22 @@ def fit(
     if records.done(folder / "run.json") and not again:
         link(folder, config.name)
         return folder
-    if config.model.path is not None:
-        check_model(config.model.path, "model.path")
-    folder.mkdir(parents=True, exist_ok=True)
     quiet()
     extra = list(callbacks)
     if progress is not None:
         extra.append(progress_callback(progress))
     with one_thread(config):
-        if config.model.small is not None:
-            base_model(config, progress)
-        run = _ready(config, folder, extra)
+        run = _ready(config, folder, extra, progress)
+        folder.mkdir(parents=True, exist_ok=True)
+        ranks = count_ranks(run.accelerator)
+        check_ranks(config, ranks)
         checkpoint = None if again else latest_checkpoint(folder)
         run.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if run.state.global_step == 0:
+        raise ConfigError(
+            f"no step was made with {len(run.train_dataset)} problems and optimisation.prompts = "
+            f"{config.optimisation.prompts}; a run without a step is no result"
+        )
     run.save_model(str(folder / "final"))
     if run.accelerator.is_main_process:
         if run.processing_class is not None:
@@ -242,10 +313,23 @@ def fit(
         unused = [str(row) for row in left_out(run.reward_funcs[0].task)]
         records.write_json(
             folder / "run.json",
-            records.sidecar(config, seed=config.seed, steps=run.state.global_step, left_out=unused),
+            records.sidecar(
+                config,
+                seed=config.seed,
+                steps=run.state.global_step,
+                ranks=ranks,
+                left_out=unused,
+            ),
         )
         link(folder, config.name)
     return folder
+
+
+def count_ranks(accelerator: Any) -> int:
+    """How many processes take part: each of them adds 1 (not what anybody was told)."""
+    import torch
+
+    return int(accelerator.gather(torch.ones(1, device=accelerator.device)).sum())
 
 
 @contextmanager
@@ -266,12 +350,14 @@ def one_thread(config: Training) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _ready(config: Training, folder: Path, callbacks: Sequence[Any]) -> Any:
+def _ready(
+    config: Training, folder: Path, callbacks: Sequence[Any], progress: Progress | None
+) -> Any:
     """The trainer; where a hub does not give the model, the message says what was asked for."""
     try:
-        return trainer(config, folder, callbacks)
+        return trainer(config, folder, callbacks, progress)
     except OSError as error:
-        name = config.model.path
+        name = config.model.source
         if name is None or Path(name).exists():
             raise
         line = " ".join(str(error).split())
@@ -335,25 +421,37 @@ def quiet() -> None:
     datasets.disable_progress_bars()
 
 
-def launch_command(config: Training, path: Path) -> list[str]:
+def launched(config: Training) -> bool:
+    """Whether a run is started through ``accelerate launch``: several ranks, or a file for it."""
+    return config.hardware.processes > 1 or config.hardware.accelerate is not None
+
+
+def launch_command(config: Training, path: Path, again: bool = False) -> list[str]:
     """The command that starts all ranks of a run (one process: this very module)."""
-    module = ["-m", "diffsmooth.llm.train", str(path)]
-    if config.hardware.processes == 1 and config.hardware.accelerate is None:
+    module = ["-m", "diffsmooth.llm.train", str(path), *(["--again"] if again else [])]
+    if not launched(config):
         return [sys.executable, *module]
     command = [sys.executable, "-m", "accelerate.commands.launch"]
     if config.hardware.accelerate is not None:
         command += ["--config_file", str(accelerate_file(config.hardware.accelerate))]
-    elif config.hardware.device == "cpu":
-        command += ["--cpu", "--num_machines", "1", "--mixed_precision", "no"]
-        command += ["--dynamo_backend", "no"]
+    else:
+        # Its name for "several processes of one machine": with --cpu, or where it sees no GPU, it
+        # starts one process whatever their number.  Which device is used is hardware.device's.
+        command += ["--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"]
+        command += ["--dynamo_backend", "no", "--main_process_port", "0"]
     return [*command, "--num_processes", str(config.hardware.processes), *module]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """One rank of a run: ``python -m diffsmooth.llm.train CONFIG.yaml``."""
+    """One rank of a run: ``python -m diffsmooth.llm.train CONFIG.yaml [--again]``.
+
+    Returns 0, or 2 with one line where the configuration or its data cannot be used.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if len(arguments) != 1:
-        print("usage: python -m diffsmooth.llm.train CONFIG.yaml", file=sys.stderr)
+    again = "--again" in arguments
+    files = [a for a in arguments if a != "--again"]
+    if len(files) != 1:
+        print("usage: python -m diffsmooth.llm.train CONFIG.yaml [--again]", file=sys.stderr)
         return 2
     first = os.environ.get("RANK", "0") == "0"
     shown = 0.0
@@ -362,9 +460,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         nonlocal shown
         if time.monotonic() - shown > 10:
             shown = time.monotonic()
-            print(f"{what}: {step} of {of}", file=sys.stderr, flush=True)
+            steps = "" if of is None else f": {step} of {of}"
+            print(f"{what}{steps}", file=sys.stderr, flush=True)
 
-    folder = fit(load(arguments[0]), progress=report if first else None)
+    try:
+        folder = fit(load(files[0]), again=again, progress=report if first else None)
+    except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
+        if os.environ.get("DIFFSMOOTH_TRACEBACK"):
+            raise
+        if first:
+            line = " ".join(str(error).split())
+            print(f"diffsmooth: train: {line}", file=sys.stderr)
+        return 2
     if first:
         print(f"results in {folder}")
     return 0

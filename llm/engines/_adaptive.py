@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from diffsmooth.theory.critical import Form
+    from diffsmooth.theory.rules import SmoothingTerm
 
 #: Log-prob of the answers that fill a row of the table: its exponential is exactly 0.
 _NEVER = -1e4
@@ -47,6 +48,15 @@ class Adaptive:
             raise ValueError(f"Adaptive.decay is {self.decay}; it must lie in [0, 1)")
         if not (self.maximum > 0 and 0 <= self.start <= self.maximum):
             raise ValueError("Adaptive needs maximum > 0 and 0 <= start <= maximum")
+
+
+def check_adaptive_term(term: SmoothingTerm | None) -> None:
+    """Raise ``ValueError`` unless C5 speaks of this term: a sum of log-probs, without classes."""
+    if term is None or term.quotient or term.reduction != "sum":
+        raise ValueError(
+            'gamma="adaptive" follows theory.md C5, which is about a smoothing term over the '
+            "sum of log-probs: give a Smoothed rule with reduction='sum' and without quotient"
+        )
 
 
 class AdaptiveState:

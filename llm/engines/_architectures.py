@@ -7,7 +7,7 @@ where it takes no memory, and counts.
 
 from __future__ import annotations
 
-import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -83,12 +83,21 @@ def count(config: Any) -> int:
 
 
 def lookup(path: str) -> Any | None:
-    """The configuration of a model folder or of a known hub name, without asking the hub."""
-    from transformers import AutoConfig
+    """The configuration of a model folder or of a known hub name, without asking the hub.
 
-    file = Path(path) / "config.json"
-    if file.is_file():
-        kind = json.loads(file.read_text())["model_type"]
-        return AutoConfig.for_model(kind, **json.loads(file.read_text()))
+    ``None`` where neither is known here.  Raises ``ValueError`` for a ``config.json`` that
+    transformers cannot read.
+    """
+    folder = Path(os.path.expanduser(path))
+    if (folder / "config.json").is_file():
+        from transformers import AutoConfig
+
+        try:
+            return AutoConfig.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            line = " ".join(str(error).split())
+            raise ValueError(
+                f"{folder / 'config.json'}: no readable configuration: {line}"
+            ) from error
     shape = ARCHITECTURES.get(path)
     return None if shape is None else config_of(shape)

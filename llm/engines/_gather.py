@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
+#: By how much a token's log-prob may lie above 0 and still be the log of a probability of 1: a
+#: logit less its log-sum-exp in float32, for logits of up to a thousand or so.
+ROUNDING = 1e-3
+
 #: Multiplier of the polynomial hash of token ids (an odd 64-bit constant).
 _HASH = 6364136223846793005
 
@@ -28,7 +32,7 @@ class Answers:
     NumPy arrays in the memory of the CPU: what follows is small, and on a GPU each look at a value
     would wait for the device.  ``logps`` is (B, T) with ``mask``, or (B,), or ``None``;
     ``lengths``, ``prompt`` and ``answer`` (hashes of token ids) are (B,); ``columns`` holds what
-    the caller sent along.
+    the caller sent along.  ``unusable`` (B,): whether a token's log-prob is no finite number <= 0.
     """
 
     logps: Any
@@ -38,13 +42,20 @@ class Answers:
     prompt: NDArray[np.int64]
     answer: NDArray[np.int64]
     columns: Mapping[str, NDArray[np.float64]]
+    unusable: NDArray[np.bool_]
 
     @cached_property
     def sums(self) -> Any:
         """(B,) log-prob of each whole answer; ``None`` without log-probs."""
         if self.logps is None or self.mask is None:
             return self.logps
-        return np.where(self.mask, self.logps, 0.0).sum(axis=1)
+        with np.errstate(invalid="ignore"):  # infinities of unusable answers
+            return np.where(self.mask, self.logps, 0.0).sum(axis=1)
+
+    @cached_property
+    def log_probs(self) -> NDArray[np.float64]:
+        """(B,) log-prob of each whole answer for the logs; NaN where it has none (``unusable``)."""
+        return np.where(self.unusable, np.nan, self.sums)
 
 
 def token_hash(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -67,8 +78,10 @@ def gather_answers(
     """Gather what a rule needs.  ``logps`` are the local token log-probs (B_local, T_local).
 
     All numbers of an answer are one row of 64-bit words: one collective and one copy to the CPU.
-    Log-probs travel as sums, or with ``token_level`` token by token.  ``columns`` are any
-    further numbers of the local answers (B_local,), each exact in float32.
+    Log-probs travel as sums, or with ``token_level`` token by token; a token's rounding above 0
+    (:data:`ROUNDING`) is taken back to 0, and what is no log-prob at all is left as it is and
+    marked ``unusable``.  ``columns`` are any further numbers of the local answers (B_local,), each
+    exact in float32.
     """
     import torch
 
@@ -78,6 +91,15 @@ def gather_answers(
     mask = mask.bool()
     extra = columns or {}
     found = {"logps": logps, "ref_logps": output.get("ref_per_token_logps")}
+    bad = torch.zeros_like(mask)
+    for name, x in found.items():
+        if x is None:
+            continue
+        values = torch.where(mask, x.detach().float(), 0.0)
+        wrong = ~torch.isfinite(values) | (values > ROUNDING)
+        found[name] = torch.where(wrong, values, values.clamp(max=0.0))
+        if name == "logps":
+            bad = wrong
 
     def bits(x: torch.Tensor) -> torch.Tensor:
         # Not float64, which not every device has.
@@ -87,16 +109,13 @@ def gather_answers(
         token_hash(output["prompt_ids"], output["prompt_mask"]),
         token_hash(output["completion_ids"], mask),
         mask.sum(dim=1),
+        bad.any(dim=1).long(),
         *(bits(x.to(mask.device)) for x in extra.values()),
     ]
     if not token_level:
-        words += [
-            bits(torch.where(mask, x.float(), 0.0).sum(dim=1))
-            for x in found.values()
-            if x is not None
-        ]
+        words += [bits(x.sum(dim=1)) for x in found.values() if x is not None]
     table = accelerator.gather(torch.stack(words, dim=1)).cpu().numpy()
-    numbers = iter(np.ascontiguousarray(table[:, 3:].T, np.int32).view(np.float32).astype(float))
+    numbers = iter(np.ascontiguousarray(table[:, 4:].T, np.int32).view(np.float32).astype(float))
     sent = {name: next(numbers) for name in extra}
 
     def tokens(x: torch.Tensor, fill: float) -> Any:
@@ -106,9 +125,7 @@ def gather_answers(
     read: dict[str, Any] = dict.fromkeys(found)
     for name, x in found.items():
         if x is not None:
-            read[name] = (
-                tokens(x.detach().float(), 0.0).astype(np.float64) if token_level else next(numbers)
-            )
+            read[name] = tokens(x, 0.0).astype(np.float64) if token_level else next(numbers)
     return Answers(
         logps=read["logps"],
         ref_logps=read["ref_logps"],
@@ -117,7 +134,16 @@ def gather_answers(
         prompt=table[:, 0],
         answer=table[:, 1],
         columns=sent,
+        unusable=table[:, 3].astype(bool),
     )
+
+
+def one_prompt_a_group(prompt: NDArray[np.int64], group_size: int) -> bool:
+    """Whether the rows are whole groups, each of answers to one prompt."""
+    if len(prompt) % group_size:
+        return False
+    blocks = prompt.reshape(-1, group_size)
+    return bool((blocks == blocks[:, :1]).all())
 
 
 def group_ids(prompt: NDArray[np.int64], group_size: int) -> NDArray[np.int64]:
@@ -128,7 +154,6 @@ def group_ids(prompt: NDArray[np.int64], group_size: int) -> NDArray[np.int64]:
     """
     if len(prompt) % group_size:
         raise RuntimeError(f"{len(prompt)} answers do not divide into groups of {group_size}")
-    blocks = prompt.reshape(-1, group_size)
-    if (blocks != blocks[:, :1]).any():
+    if not one_prompt_a_group(prompt, group_size):
         raise RuntimeError("a group holds answers to different prompts: the rows were reordered")
     return np.arange(len(prompt)) // group_size

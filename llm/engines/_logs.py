@@ -51,7 +51,7 @@ def metrics(
     base: NDArray[np.float64],
     addition: NDArray[np.float64] | None,
     scored: Scored,
-    group: NDArray[np.int64],
+    group: NDArray[np.int64] | None,
     answers: Answers,
     critical: NDArray[np.float64],
 ) -> dict[str, float]:
@@ -61,28 +61,35 @@ def metrics(
     ``sequence_entropy``: mean of -log pi(answer) in nats, an estimate of the policy's entropy;
     ``distinct_correct``: per group with a correct answer (by class where there are classes);
     ``critical_strength``: median over groups of C5's plug-in estimate;
-    ``one_kind_groups``: share of groups all correct or all wrong.
+    ``one_kind_groups``: share of groups all correct or all wrong;
+    ``logps_unusable``: share of answers whose log-prob is no finite number <= 0, where there are
+    any (they count in no other number).
+
+    Without a verifier (``scored.correct`` is ``None``) or without groups (the trainer's blocks hold
+    several prompts) what needs them is left out.
     """
-    correct = scored.correct & scored.judged
-    rows = np.bincount(group)
-    hits = np.bincount(group, correct)
-    out: dict[str, float] = {
-        "smoothing/correct": _mean(correct),
-        "smoothing/one_kind_groups": _mean((hits == 0) | (hits == rows)),
-        "smoothing/advantage_abs": _mean(np.abs(used)),
-    }
+    out: dict[str, float] = {"smoothing/advantage_abs": _mean(np.abs(used))}
     if addition is not None:
         scale = _mean(np.abs(base))
         out["smoothing/term_to_advantage"] = (
             _mean(np.abs(addition)) / scale if scale > 0 else math.nan
         )
         out["smoothing/sign_flips"] = _mean((base * used < 0) & (base != 0))
-    names = scored.classes if scored.classes is not None else answers.answer
-    pairs = set(zip(group[correct].tolist(), names[correct].tolist(), strict=True))
-    solved = int((hits > 0).sum())
-    out["smoothing/distinct_correct"] = len(pairs) / solved if solved else math.nan
+    if scored.correct is not None:
+        correct = scored.correct & scored.judged
+        out["smoothing/correct"] = _mean(correct)
+        if group is not None:
+            rows, hits = np.bincount(group), np.bincount(group, correct)
+            out["smoothing/one_kind_groups"] = _mean((hits == 0) | (hits == rows))
+            names = scored.classes if scored.classes is not None else answers.answer
+            pairs = set(zip(group[correct].tolist(), names[correct].tolist(), strict=True))
+            solved = int((hits > 0).sum())
+            out["smoothing/distinct_correct"] = len(pairs) / solved if solved else math.nan
     if answers.logps is not None:
-        out["smoothing/sequence_entropy"] = _mean(-answers.sums[answers.lengths > 0])
+        nats = -answers.log_probs[answers.lengths > 0]
+        out["smoothing/sequence_entropy"] = _mean(nats[np.isfinite(nats)])
+        unusable = _mean(answers.unusable[answers.lengths > 0])
+        out["smoothing/logps_unusable"] = unusable if unusable > 0 else math.nan
         finite = critical[np.isfinite(critical)]
         out["smoothing/critical_strength"] = float(np.median(finite)) if len(finite) else math.nan
         out["smoothing/critical_unreachable"] = _mean(np.isinf(critical))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffsmooth.llm.configuration import Lora, Training
+from diffsmooth.llm.configuration import ConfigError, Lora, Training
 from diffsmooth.llm.engines._architectures import count, lookup
-from diffsmooth.llm.train import launch_command
+from diffsmooth.llm.samplers import check_model
+from diffsmooth.llm.train import launch_command, lora_config
 
 GIB = float(1 << 30)
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -44,7 +46,7 @@ def plan(config: Training, path: Path) -> Plan:
     per_generation = answers * (g.max_prompt_length + g.max_completion_length)
     generations = _generations(config)
     shape = _shape(config)
-    parameters = None if shape is None else count(shape)
+    parameters = None if shape is None else _count(config, shape)
     trainable = parameters
     if parameters is not None and config.model.lora is not None:
         trainable = lora_parameters(shape, config.model.lora)
@@ -68,37 +70,59 @@ def _shape(config: Training) -> Any | None:
         from diffsmooth.llm.small import shape_of
 
         return shape_of(config.model.small)
-    assert config.model.path is not None
-    return lookup(config.model.path)
+    assert config.model.source is not None
+    check_model(config.model.source, "model.path")
+    try:
+        return lookup(config.model.source)
+    except ValueError as error:
+        raise ConfigError(f"model.path: {error}") from error
+
+
+def _count(config: Training, shape: Any) -> int:
+    try:
+        return count(shape)
+    except (ValueError, KeyError, ImportError) as error:
+        line = " ".join(str(error).split())
+        raise ConfigError(
+            f"model.path: {config.model.path!r} is no causal language model that transformers can "
+            f"build: {line}"
+        ) from error
 
 
 def _generations(config: Training) -> int | None:
     """Generations of the whole run; by epochs only where the number of problems is known."""
     o = config.optimisation
+    # Optimiser steps with the answers of one generation.
+    used: int = o.updates * config.trl.get("num_iterations", 1)
     if o.steps is not None:
-        return -(-o.steps // o.updates)
+        return -(-o.steps // used)
     assert o.epochs is not None
     if config.data.problems is None:
         return None
-    return int(o.epochs * (config.data.problems // o.prompts))
+    # A part of an epoch counts as the trainer counts it: up to the next whole step.
+    return -(-math.ceil(o.epochs * (config.data.problems // o.prompts) * used) // used)
 
 
 def lora_parameters(shape: Any, lora: Lora) -> int:
-    """Parameters of the adapters on every block's linear layers: rank (inputs + outputs) each."""
-    hidden, heads = shape.hidden_size, shape.num_attention_heads
-    dim = getattr(shape, "head_dim", None) or hidden // heads
-    q, kv = heads * dim, shape.num_key_value_heads * dim
-    layers = {
-        "q_proj": (hidden, q),
-        "k_proj": (hidden, kv),
-        "v_proj": (hidden, kv),
-        "o_proj": (q, hidden),
-        "gate_proj": (hidden, shape.intermediate_size),
-        "up_proj": (hidden, shape.intermediate_size),
-        "down_proj": (shape.intermediate_size, hidden),
-    }
-    chosen = layers if lora.targets == "all-linear" else {t: layers[t] for t in lora.targets}
-    return int(shape.num_hidden_layers * lora.rank * sum(a + b for a, b in chosen.values()))
+    """Parameters of the adapters, counted where peft puts them on the model (without weights).
+
+    Raises :class:`ConfigError` for targets that the model does not have.
+    """
+    import warnings
+
+    import torch
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of layers whose weights lie the other way round
+        model = AutoModelForCausalLM.from_config(shape)
+        try:
+            adapted = get_peft_model(model, lora_config(lora))
+        except ValueError as error:
+            line = " ".join(str(error).split())
+            raise ConfigError(f"model.lora.targets: {line}") from error
+    return sum(int(p.numel()) for p in adapted.parameters() if p.requires_grad)
 
 
 def memory(config: Training, shape: Any, parameters: int, trainable: int) -> dict[str, float]:
@@ -119,7 +143,8 @@ def memory(config: Training, shape: Any, parameters: int, trainable: int) -> dic
     tokens = o.micro_batch * (g.max_prompt_length + g.max_completion_length)
     width = 2 if h.precision != "float32" else 4
     kept = shape.num_hidden_layers if h.gradient_checkpointing else 0
-    block = 16 * shape.hidden_size + 4 * shape.intermediate_size
+    inner = getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size
+    block = 16 * shape.hidden_size + 4 * inner
     blocks = 1 if h.gradient_checkpointing else shape.num_hidden_layers
     parts = {
         "weights": parameters * size / weights / GIB,

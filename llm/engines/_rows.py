@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from diffsmooth.llm.engines._gather import Answers
 from diffsmooth.llm.engines._verifier import VerifierReward, answer_text
-from diffsmooth.theory.rules import GroupBatch
+from diffsmooth.theory.rules import GroupBatch, Rule
 
 if TYPE_CHECKING:
     import torch
@@ -39,18 +39,27 @@ class Captured:
 
 @dataclass(frozen=True)
 class Scored:
-    """Gathered over ranks, each (B,): reward, correctness, whether judged at all, class ids."""
+    """Gathered over ranks, each (B,): reward, correctness, whether judged at all, class ids.
+
+    ``correct`` is ``None`` where no verifier was named among several rewards.
+    """
 
     reward: NDArray[np.float64]
-    correct: NDArray[np.bool_]
+    correct: NDArray[np.bool_] | None
     judged: NDArray[np.bool_]
     classes: NDArray[np.int64] | None
 
     def batch(
-        self, answers: Answers, group: NDArray[np.int64]
+        self, answers: Answers, group: NDArray[np.int64], *, logps: bool
     ) -> tuple[GroupBatch | None, NDArray[np.int64]]:
-        """The judged rows as a group batch, and their indices; ``None`` if there are none."""
+        """The judged rows as a group batch, and their indices; ``None`` if there are none.
+
+        ``logps``: whether the rule reads log-probs; a rule that does not is not stopped by an
+        answer that has none.
+        """
         rows = np.flatnonzero(self.judged)
+        # Without a verifier only rules that do not depend on correctness get here.
+        correct = np.zeros(len(self.reward), bool) if self.correct is None else self.correct
         if not len(rows):
             return None, rows
 
@@ -59,13 +68,14 @@ class Scored:
 
         batch = GroupBatch(
             reward=pick(self.reward),
-            correct=pick(self.correct),
+            # Without a verifier only rules that do not read it get here.
+            correct=pick(correct),
             group=pick(group),
-            logps=pick(answers.logps),
-            mask=pick(answers.mask),
+            logps=pick(answers.logps) if logps else None,
+            mask=pick(answers.mask) if logps else None,
             lengths=pick(answers.lengths),
             classes=pick(self.classes),
-            ref_logps=pick(answers.ref_logps),
+            ref_logps=pick(answers.ref_logps) if logps else None,
         )
         return batch, rows
 
@@ -78,11 +88,41 @@ class Judged:
     names: Sequence[str | None] | None
 
 
-def judge(trainer: Any, captured: Captured, column: int, canonical: Canonical | None) -> Judged:
+def depends_on_correctness(rule: Rule, group_size: int) -> bool:
+    """Whether other verdicts would give other advantages, seen on two groups of random answers.
+
+    A rule that refuses groups of this size is taken to depend on it.
+    """
+    rng = np.random.Generator(np.random.Philox(0))
+    rows = 2 * group_size
+    logps = -rng.exponential(size=(rows, 3))
+    said = rng.random(rows) < 0.5
+    batch = GroupBatch(
+        reward=rng.random(rows),
+        correct=said,
+        group=np.repeat([0, 1], group_size),
+        logps=logps,
+        mask=np.ones(logps.shape, bool),
+        classes=rng.integers(3, size=rows),
+        ref_logps=-rng.exponential(size=(rows, 3)),
+    )
+    others = (~said, np.zeros(rows, bool), np.ones(rows, bool))
+    try:
+        one = np.asarray(rule(batch))
+        return not all(
+            np.array_equal(one, np.asarray(rule(replace(batch, correct=other)))) for other in others
+        )
+    except ValueError:
+        return True
+
+
+def judge(
+    trainer: Any, captured: Captured, column: int | None, canonical: Canonical | None
+) -> Judged:
     """What the reward function in ``column`` said beside its rewards, and the answers' classes."""
     import torch
 
-    function = trainer.reward_funcs[column]
+    function = None if column is None else trainer.reward_funcs[column]
     verdicts = function.take() if isinstance(function, VerifierReward) else None
     flags, names = None, None
     if verdicts is not None:
@@ -96,29 +136,32 @@ def judge(trainer: Any, captured: Captured, column: int, canonical: Canonical | 
 def score(
     trainer: Any,
     captured: Captured,
-    column: int,
+    column: int | None,
     *,
     threshold: float,
     judged: Judged,
     flags: NDArray[np.float64] | None,
 ) -> Scored:
     """Judge by the reward function in ``column`` alone: its verdicts (``flags``, gathered), or
-    value >= ``threshold``."""
+    value >= ``threshold``.  Without one (``None``) every answer that got any reward is judged, and
+    none is called correct."""
     from accelerate.utils import gather_object
 
     table = captured.rewards.double().cpu().numpy()
     weights = trainer.reward_weights.double().cpu().numpy()
-    values = table[:, column]
     classes = None
     if judged.names is not None:
         numbers: dict[str | None, int] = {}
         everyone = gather_object(list(judged.names))
         classes = np.array([numbers.setdefault(x, len(numbers)) for x in everyone])
-    missing = np.isnan(values)
+    reward = np.nansum(table * weights, axis=1)
+    if column is None:
+        return Scored(reward, None, ~np.isnan(table).all(axis=1), classes)
+    values = table[:, column]
     return Scored(
-        reward=np.nansum(table * weights, axis=1),
+        reward=reward,
         correct=values >= threshold if flags is None else flags > 0,
-        judged=~missing,
+        judged=~np.isnan(values),
         classes=classes,
     )
 

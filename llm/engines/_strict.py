@@ -1,14 +1,15 @@
 """Frozen dataclasses from mappings, strictly: an unknown key is an error that names the nearest.
 
 Types understood: ``bool int float str``, ``Literal``, optional and union types of these, tuples,
-``dict[str, Any]`` and nested dataclasses.  No value is converted but integers (and the numbers
-that YAML 1.1 reads as text, such as ``1e-6``) to floats.
+``dict[str, Any]`` and nested dataclasses.  No value is converted but integers to floats; NaN and
+infinities are refused everywhere.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -17,7 +18,55 @@ T = TypeVar("T")
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names the key."""
+    """A configuration that cannot be used; the message begins with the key.
+
+    A dataclass that raises one names its own field; :func:`build` puts the path in front.
+    """
+
+
+def bounded(
+    owner: Any, *names: str, least: float | None = None, above: float | None = None,
+    most: float | None = None, below: float | None = None,
+) -> None:  # fmt: skip
+    """Raise :class:`ConfigError` unless the fields ``names`` of ``owner`` are finite and within.
+
+    ``None`` passes: a field that may be ``None`` says so by its type.
+    """
+    limits = [
+        f"{sign} {limit:g}"
+        for sign, limit in ((">=", least), (">", above), ("<=", most), ("<", below))
+        if limit is not None
+    ]
+    for name in names:
+        value = getattr(owner, name)
+        if value is None:
+            continue
+        good = number(value) and (
+            (least is None or value >= least)
+            and (above is None or value > above)
+            and (most is None or value <= most)
+            and (below is None or value < below)
+        )
+        if not good:
+            allowed = " and ".join(limits) or "finite"
+            raise ConfigError(f"{name}: is {value!r}; it must be {allowed}")
+
+
+def number(value: Any) -> bool:
+    """Whether ``value`` is a finite number (``True`` and ``"1"`` are none)."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_finite(value: Any, where: str) -> None:
+    """Raise :class:`ConfigError` if ``value`` is, or holds, NaN or an infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: must be a finite number, got {value}")
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            check_finite(inner, f"{where}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for i, inner in enumerate(value):
+            check_finite(inner, f"{where}[{i}]")
 
 
 def nearest(name: str, allowed: list[str]) -> str:
@@ -50,6 +99,8 @@ def build(cls: type[T], data: Any, where: str = "") -> T:
             raise ConfigError(f"{f'{where}.' if where else ''}{name}: missing")
     try:
         return cls(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}" if where else str(error)) from error
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{where or 'configuration'}: {error}") from error
 
@@ -58,6 +109,7 @@ def convert(kind: Any, value: Any, where: str) -> Any:
     """``value`` as ``kind`` or :class:`ConfigError`."""
     origin = get_origin(kind)
     if kind is Any:
+        check_finite(value, where)
         return value
     if origin in (Union, types.UnionType):
         return _union(get_args(kind), value, where)
@@ -74,6 +126,7 @@ def convert(kind: Any, value: Any, where: str) -> Any:
         return _tuple(get_args(kind), value, where)
     if origin is dict:
         if isinstance(value, Mapping) and all(isinstance(k, str) for k in value):
+            check_finite(value, where)
             return dict(value)
         raise ConfigError(f"{where}: must be a mapping of names, got {value!r}")
     return _scalar(kind, value, where)
@@ -82,17 +135,11 @@ def convert(kind: Any, value: Any, where: str) -> Any:
 def _scalar(kind: Any, value: Any, where: str) -> Any:
     if kind is type(None) and value is None:
         return None
-    if kind is float and not isinstance(value, bool):
-        if isinstance(value, (int, float)):
-            return float(value)
-        if isinstance(value, str):  # YAML 1.1 reads 1e-6 (no dot) as text
-            try:
-                return float(value)
-            except ValueError:
-                pass
+    if kind is float and number(value):
+        return float(value)
     if kind in (int, str, bool) and type(value) is kind:
         return value
-    name = getattr(kind, "__name__", str(kind))
+    name = "a finite number" if kind is float else getattr(kind, "__name__", str(kind))
     raise ConfigError(f"{where}: must be {name}, got {value!r}")
 
 

@@ -16,10 +16,12 @@ Facts that matter:
   or ``base="rule"``, replaces the advantage.
 - Log-probs are those of the engine where it has any (``old_per_token_logps``, else those of the
   sampler), else one forward pass without gradient.  They are of the temperature-scaled softmax.
+  One that is no finite number <= 0 stops a run whose rule reads log-probs; it counts in no log.
 - Binary rewards: the literal term never flips an advantage's sign, so losses that branch on the
   sign stay what they are.  The centred term can flip it; ``smoothing/sign_flips`` counts how often.
 - Correctness comes from one named verifier, as verdicts (:class:`VerifierReward`) or as a column
-  with a threshold; never from the sum of the rewards.  Rows it did not judge get no term.
+  with a threshold; never from the sum of the rewards.  Rows it did not judge get no term.  With
+  several rewards it must be named where something depends on correctness, and only there.
 """
 
 from __future__ import annotations
@@ -33,8 +35,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsmooth.llm.engines import _logs
-from diffsmooth.llm.engines._adaptive import Adaptive, AdaptiveState, critical_strengths
-from diffsmooth.llm.engines._gather import Answers, gather_answers, group_ids
+from diffsmooth.llm.engines._adaptive import (
+    Adaptive,
+    AdaptiveState,
+    check_adaptive_term,
+    critical_strengths,
+)
+from diffsmooth.llm.engines._gather import (
+    Answers,
+    gather_answers,
+    group_ids,
+    one_prompt_a_group,
+)
 from diffsmooth.llm.engines._hooks import (
     TRL_HOOKS,
     UpstreamChangedError,
@@ -48,6 +60,7 @@ from diffsmooth.llm.engines._rows import (
     Canonical,
     Captured,
     Scored,
+    depends_on_correctness,
     engine_logps,
     forward_logps,
     judge,
@@ -93,7 +106,8 @@ class SmoothedMixin(LossMixin, ResumableMixin):
     rule
         Any :class:`Rule`, or a bare :class:`SmoothingTerm`, or ``None`` (plain GRPO with our logs).
     verifier
-        Name of the reward function that decides correctness; may be left out with only one.
+        Name of the reward function that decides correctness; may be left out with only one, and
+        where nothing depends on correctness (no rule, strength 0, a rule of rewards alone).
     threshold
         A plain reward function's value from which an answer counts as correct (default 1.0).
         Not used with a :class:`VerifierReward`, which says so itself.
@@ -152,7 +166,7 @@ class SmoothedMixin(LossMixin, ResumableMixin):
         self._set_rule(rule, base)
         adaptive = Adaptive() if gamma == "adaptive" else gamma
         if adaptive is not None:
-            self._check_adaptive(adaptive)
+            check_adaptive_term(self._smoothing_term())
         self._adaptive = None if adaptive is None else AdaptiveState(adaptive)
         self._captured: Captured | None = None
         super().__init__(*args, **kwargs)
@@ -179,14 +193,6 @@ class SmoothedMixin(LossMixin, ResumableMixin):
             return self._term
         return self._whole.term if isinstance(self._whole, Smoothed) else None
 
-    def _check_adaptive(self, adaptive: Adaptive) -> None:
-        term = self._smoothing_term()
-        if term is None or term.quotient or term.reduction != "sum":
-            raise ValueError(
-                'gamma="adaptive" follows theory.md C5, which is about a smoothing term over the '
-                "sum of log-probs: give a Smoothed rule with reduction='sum' and without quotient"
-            )
-
     def _in_force(self) -> tuple[SmoothingTerm | None, Rule | None]:
         """The term to add or the rule that replaces, with the adaptive strength put in."""
         if self._adaptive is None:
@@ -204,11 +210,30 @@ class SmoothedMixin(LossMixin, ResumableMixin):
             raise ValueError(
                 "this rule reads a reference model's log-probs: set beta > 0 in GRPOConfig"
             )
+        if self._verifier_index is None and self._needs_correctness():
+            raise ValueError(
+                f"verifier: name the one of {', '.join(self.reward_func_names) or '(none)'} that "
+                "decides correctness"
+            )
         classes = (
-            rule.needs_classes if rule is not None else bool(self._term and self._term.quotient)
+            rule.needs_classes
+            if rule is not None
+            else bool(self._term and self._term.quotient and not self._term.is_zero)
         )
         if classes and self._canonical is None and self._verdict_source() is None:
             raise ValueError("the quotient rule needs `canonical` or a VerifierReward as verifier")
+
+    def _needs_correctness(self) -> bool:
+        """Whether anything that is done to the advantages or the loss depends on correctness."""
+        return bool(
+            (self._term is not None and not self._term.is_zero)
+            or self._adaptive is not None
+            or self._simko is not None
+            or (
+                self._whole is not None
+                and depends_on_correctness(self._whole, self.num_generations)
+            )
+        )
 
     def _check_upstream_state(self) -> None:
         missing = [
@@ -228,19 +253,18 @@ class SmoothedMixin(LossMixin, ResumableMixin):
                 "use a supported version"
             )
 
-    def _find_verifier(self, name: str | None) -> int:
+    def _find_verifier(self, name: str | None) -> int | None:
+        """Its column among the rewards; ``None`` where it is not named and not the only one."""
         names: list[str] = list(self.reward_func_names)
         if name is None:
-            if len(names) != 1:
-                raise ValueError(
-                    f"verifier: name the one of {', '.join(names)} that decides correctness"
-                )
-            return 0
+            return 0 if len(names) == 1 else None
         if names.count(name) != 1:
             raise ValueError(f"verifier is {name!r}; allowed: {', '.join(names)}")
         return names.index(name)
 
     def _verdict_source(self) -> VerifierReward | None:
+        if self._verifier_index is None:
+            return None
         function = self.reward_funcs[self._verifier_index]
         return function if isinstance(function, VerifierReward) else None
 
@@ -279,12 +303,9 @@ class SmoothedMixin(LossMixin, ResumableMixin):
         said = judge(self, captured, self._verifier_index, self._canonical)
         logps = engine_logps(self, output)
         term, whole = self._in_force()
-        needed: Any = whole.needs_logps if whole is not None else None
-        if needed is None:
-            needed = term is not None and not (term.is_zero or term.quotient)
         chooses = training and (self._clip_cov > 0 or self._kl_cov is not None)
-        needed = needed or chooses
-        if logps is None and (needed or self._adaptive is not None):
+        reads = _reads_logps(term, whole) or chooses or self._adaptive is not None
+        if logps is None and reads:
             logps = self._forward_logps(output)
         token_level = bool(
             (whole is not None and whole.token_level)
@@ -304,21 +325,29 @@ class SmoothedMixin(LossMixin, ResumableMixin):
             judged=said,
             flags=answers.columns.get("correct"),
         )
-        group = group_ids(answers.prompt, self._group_size(training))
+        acts = chooses or whole is not None or self._simko is not None
+        acts = acts or self._adaptive is not None or (term is not None and not term.is_zero)
+        group: NDArray[np.int64] | None = None
+        size = self._group_size(training)
+        if acts or one_prompt_a_group(answers.prompt, size):
+            group = group_ids(answers.prompt, size)
+        if reads:
+            _check_logps(answers, scored.judged)
         critical = self._critical(answers, scored, group)
         if self._adaptive is not None:
             if training:
                 self._adaptive.update(_median(critical))
             term, whole = self._in_force()
 
-        size = len(captured.completions)
+        count = len(captured.completions)
         rank: int = self.accelerator.process_index
-        mine, width = slice(rank * size, (rank + 1) * size), output["completion_mask"].shape[1]
+        mine, width = slice(rank * count, (rank + 1) * count), output["completion_mask"].shape[1]
         base: Any = answers.columns["engine"]  # the advantage to which a term was added
         used: Any = base
         addition: Any = None
         if whole is not None:
-            batch, rows = scored.batch(answers, group)
+            assert group is not None
+            batch, rows = scored.batch(answers, group, logps=_reads_logps(None, whole))
             values = whole(batch) if batch is not None else np.zeros(0)
             used = rounded(scatter(values, rows, len(scored.reward)), before)
             output["advantages"] = local(used, mine, before, width)
@@ -327,7 +356,8 @@ class SmoothedMixin(LossMixin, ResumableMixin):
                 base = scatter(whole.base(batch), rows, len(scored.reward))
                 addition = used - (base[:, None] if base.ndim < used.ndim else base)
         elif term is not None and not term.is_zero:
-            batch, rows = scored.batch(answers, group)
+            assert group is not None
+            batch, rows = scored.batch(answers, group, logps=_reads_logps(term, None))
             values = term(batch) if batch is not None else np.zeros(0)
             addition = rounded(scatter(values, rows, len(scored.reward)), before)
             output["advantages"] = add_term(before, local(addition, mine, before, width))
@@ -335,8 +365,11 @@ class SmoothedMixin(LossMixin, ResumableMixin):
         if chooses:
             used = self._choose_tokens(output, answers, mine)
         if self._simko is not None:
+            assert scored.correct is not None
             kind = np.where(scored.judged, np.where(scored.correct, 1, -1), 0)
             output[SIMKO] = torch.from_numpy(kind[mine].copy()).to(before.device)
+        if acts:  # else upstream's own log is right, and whatever it holds
+            _logs.rewrite(self._logs["advantages"], _logs.flat(used, answers.mask).tolist())
         self._write_logs(
             used=_logs.flat(used, answers.mask),
             base=_logs.flat(base, answers.mask),
@@ -391,14 +424,22 @@ class SmoothedMixin(LossMixin, ResumableMixin):
         return size if training else getattr(self, "num_generations_eval", None) or size
 
     def _critical(
-        self, answers: Answers, scored: Scored, group: NDArray[np.int64]
+        self, answers: Answers, scored: Scored, group: NDArray[np.int64] | None
     ) -> NDArray[np.float64]:
-        """C5's g* of each group (plug-in) for the rule in force; empty without log-probs."""
-        if answers.logps is None:
+        """C5's g* of each group (plug-in) for the rule in force; empty without log-probs.
+
+        A group with an answer whose log-prob is unusable has no estimate: the others' shares would
+        be wrong without it.
+        """
+        if answers.logps is None or scored.correct is None or group is None:
             return np.zeros(0)
         keep = scored.judged & (answers.lengths > 0)
+        lost = np.unique(group[keep & np.isnan(answers.log_probs)])
+        keep &= ~np.isin(group, lost)
+        if not keep.any():
+            return np.zeros(0)
         return critical_strengths(
-            answers.sums[keep].clip(max=0.0),
+            answers.log_probs[keep],
             scored.correct[keep],
             group[keep],
             answers.answer[keep],
@@ -420,7 +461,6 @@ class SmoothedMixin(LossMixin, ResumableMixin):
     # -- logs ---------------------------------------------------------------------------------
 
     def _write_logs(self, *, used: Any, training: bool, **facts: Any) -> None:
-        _logs.rewrite(self._logs["advantages"], used.tolist())
         values = _logs.metrics(used=used, **facts)
         term = self._smoothing_term()
         if self._adaptive is not None:
@@ -444,6 +484,27 @@ class SmoothedMixin(LossMixin, ResumableMixin):
     def _load_rule_state(self, state: dict[str, float]) -> None:
         if self._adaptive is not None:
             self._adaptive.load_state_dict(state)
+
+
+def _reads_logps(term: SmoothingTerm | None, whole: Rule | None) -> bool:
+    if whole is not None:
+        return bool(whole.needs_logps)
+    return term is not None and not (term.is_zero or term.quotient)
+
+
+def _check_logps(answers: Answers, judged: NDArray[np.bool_]) -> None:
+    """Raise ``ValueError`` for log-probs that no rule can read, before any of them is used."""
+    bad = np.flatnonzero(answers.unusable & judged)
+    if len(bad):
+        values = answers.sums if answers.mask is None else answers.logps
+        row = np.atleast_1d(values[bad[0]])
+        lost = row[~np.isfinite(row)]
+        what = f"{lost[0]:g}" if len(lost) else "a number above 0"
+        raise ValueError(
+            f"logps: holds {what} ({len(bad)} of {len(judged)} answers): an answer that was "
+            "drawn has a positive probability, at most 1. The rule in force reads log-probs: let "
+            "the sampler return those of the whole softmax (not cut off by top-k or rounding)"
+        )
 
 
 def _no_grad() -> Any:
