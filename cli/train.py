@@ -6,7 +6,6 @@ Exit code 0 when the run is done (or the dry run is sound), 2 on bad input.
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,31 +38,20 @@ def run(config: Train) -> int:
 
     Raises ``ValueError`` (one line, naming file and key) on a configuration that cannot be used.
     """
-    from diffsmooth.llm.configuration import load
+    from diffsmooth.llm.configuration import find, load
 
     path = find(config.config)
     training = load(path)
     if config.dry_run:
         return _dry_run(training, path)
-    from diffsmooth.llm.train import launched
-
-    if launched(training) and int(os.environ.get("WORLD_SIZE") or 1) == 1:
-        return _launch(training, path, config.again)
-    return _train(training, config.again)
-
-
-def find(name: str) -> Path:
-    """See :func:`diffsmooth.llm.configuration.find`."""
-    from diffsmooth.llm import configuration
-
-    return configuration.find(name)
+    return _train(training, path, config.again)
 
 
 def _dry_run(training: Training, path: Path) -> int:
     import yaml
 
     from diffsmooth import records
-    from diffsmooth.llm.engines._plan import lines, plan
+    from diffsmooth.llm._plan import lines, plan
 
     found = lines(training, plan(training, path))
     print(yaml.safe_dump(_plain(records.canonical(training)), sort_keys=False).rstrip())
@@ -80,26 +68,7 @@ def _plain(value: object) -> object:
     return [_plain(v) for v in value] if isinstance(value, list) else value
 
 
-def _launch(training: Training, path: Path, again: bool) -> int:
-    import shlex
-    import subprocess
-
-    from diffsmooth import records
-    from diffsmooth.llm.train import launch_command, prepare
-
-    if again or not records.done(training.folder / "run.json"):
-        prepare(training)  # what cannot be run is said here, in one line, and not by every rank
-    command = launch_command(training, path, again)
-    print(shlex.join(command), file=sys.stderr)
-    with subprocess.Popen(command) as ranks:
-        try:
-            return ranks.wait()
-        except BaseException:
-            ranks.terminate()  # not killed: the launcher ends its ranks first
-            raise
-
-
-def _train(training: Training, again: bool) -> int:
+def _train(training: Training, path: Path, again: bool) -> int:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -109,8 +78,8 @@ def _train(training: Training, again: bool) -> int:
         TimeRemainingColumn,
     )
 
+    from diffsmooth.llm.launch import RanksFailedError, run
     from diffsmooth.llm.tasks._rows import left_out_lines
-    from diffsmooth.llm.train import fit
     from diffsmooth.records import read_json
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -122,11 +91,14 @@ def _train(training: Training, again: bool) -> int:
         bar.update(row, description=what, completed=step, total=of)
 
     try:
-        folder = fit(training, again=again, progress=report)
+        folder = run(training, path, again=again, progress=report)
+    except RanksFailedError as error:
+        return error.status
     finally:
         if bar.live.is_started:
             bar.stop()
-    for line in left_out_lines(read_json(folder / "run.json").get("left_out", [])):
-        print(line)
-    print(f"results in {folder}")
+    if int(os.environ.get("RANK") or 0) == 0:  # once, not by every rank
+        for line in left_out_lines(read_json(folder / "run.json").get("left_out", [])):
+            print(line)
+        print(f"results in {folder}")
     return 0

@@ -419,7 +419,7 @@ def rollout(prompts: list[Any], trainer: Any) -> dict[str, Any]:
     sampling are read.  TRL then scores, standardises and optimises as always; the
     log-probabilities reach the rule as the engine's own, as those of vLLM would.
     """
-    from diffsmooth.llm.engines._prompts import token_ids
+    from diffsmooth.llm._token_ids import token_ids
 
     tok = trainer.processing_class
     ids = token_ids(

@@ -1,7 +1,7 @@
 """Train a language model from one strict configuration, and resume it after a kill.
 
 :func:`fit` runs a :class:`~diffsmooth.llm.configuration.Training` through TRL (``engines/trl.py``):
-the same path for 0.1 M parameters on one core and for 7B on eight GPUs.  ``engines/_plan.py`` says
+the same path for 0.1 M parameters on one core and for 7B on eight GPUs.  ``_plan.py`` says
 beforehand, offline, what it would take.  What cannot be run as it is written is refused before a
 model is made or loaded: too few problems for one step, prompts that are too long, options that the
 engine does not read, fewer ranks than asked for.
@@ -220,7 +220,7 @@ def prepare(config: Training) -> tuple[Task, Any, list[dict[str, Any]]]:
 
     Raises :class:`ConfigError` (or ``ValueError`` from the data) for what cannot be trained.
     """
-    from diffsmooth.llm.engines._prompts import training_rows
+    from diffsmooth.llm._prompts import training_rows
 
     check_options(config)
     if config.model.source is not None:

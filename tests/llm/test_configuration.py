@@ -16,9 +16,9 @@ pytest.importorskip("trl")
 
 from diffsmooth.cli import main
 from diffsmooth.llm import small
+from diffsmooth.llm._plan import plan
 from diffsmooth.llm.configuration import ConfigError, RuleChoice, find, load
 from diffsmooth.llm.engines import _options, _yaml
-from diffsmooth.llm.engines._plan import plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 

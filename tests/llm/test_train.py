@@ -17,10 +17,9 @@ pytest.importorskip("trl")
 
 from diffsmooth import records
 from diffsmooth.cli import main
-from diffsmooth.cli.train import find
-from diffsmooth.llm.configuration import Lora, Training, accelerate_file, load
+from diffsmooth.llm._plan import lora_parameters, plan
+from diffsmooth.llm.configuration import Lora, Training, accelerate_file, find, load
 from diffsmooth.llm.engines import _architectures as architectures
-from diffsmooth.llm.engines._plan import lora_parameters, plan
 from diffsmooth.llm.engines._strict import ConfigError, build
 from diffsmooth.llm.train import grpo_config, launch_command
 

@@ -20,9 +20,9 @@ trl = pytest.importorskip("trl")
 from diffsmooth import records  # noqa: E402
 from diffsmooth.cli import main  # noqa: E402
 from diffsmooth.llm import small, train  # noqa: E402
+from diffsmooth.llm._token_ids import token_ids  # noqa: E402
 from diffsmooth.llm.configuration import ConfigError, Training, load  # noqa: E402
 from diffsmooth.llm.engines import trl as engine  # noqa: E402
-from diffsmooth.llm.engines._prompts import token_ids  # noqa: E402
 from tests.llm import trl_toy as toy  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")

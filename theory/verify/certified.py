@@ -24,7 +24,7 @@ from typing import Any
 
 from diffsmooth.theory.verify.domains import Box, Point
 from diffsmooth.theory.verify.receipts import Engine, Outcome
-from diffsmooth.theory.verify.slopes import Slopes, gradient
+from diffsmooth.theory.verify.slopes import gradient, power
 
 _ENGINE = Engine("certified")
 
@@ -322,21 +322,6 @@ def lambdify(expr: Any, symbols: Sequence[Any]) -> Function:
     exec(compile(source, "<certified.lambdify>", "exec"), scope)
     function: Function = scope["compiled"]
     return function
-
-
-def power(x: Any, n: int) -> Any:
-    """``x**n`` for an integer n; python-flint's own ``**`` is nan on balls that contain 0."""
-    from flint import arb
-
-    if isinstance(x, Slopes):
-        return x.power(n)
-    if n < 0:
-        return 1 / power(x, -n)
-    if n == 0:
-        return arb(1)
-    half = power(x, n // 2)
-    square = (half * half).nonnegative_part()
-    return square * x if n % 2 else square
 
 
 _METHODS = ("exp", "log", "sin", "cos", "sinh", "cosh", "tanh")

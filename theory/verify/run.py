@@ -166,7 +166,7 @@ def discover(package: str = STATEMENTS) -> dict[str, str]:
 
 
 def load(module: str) -> Statement[Any]:
-    """The ``STATEMENT`` of a module, or of a user's file (a path); ``ValueError`` if it has none."""
+    """``STATEMENT`` of a module, or of a user's file (a path); ``ValueError`` if it has none."""
     if module.endswith(".py"):
         from diffsmooth.records import own
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from diffsmooth.llm._token_ids import token_ids
 from diffsmooth.llm.configuration import ConfigError, Training
 from diffsmooth.llm.engines._verifier import PROBLEM_COLUMN
 from diffsmooth.llm.tasks.base import Problem
@@ -30,44 +31,6 @@ def training_rows(
         {"prompt": prompt, PROBLEM_COLUMN: problem.id}
         for prompt, problem in zip(prompts, problems, strict=True)
     ]
-
-
-def token_ids(
-    tokenizer: Any,
-    prompts: Sequence[Any],
-    template_options: Mapping[str, Any] | None = None,
-    template: str | None = None,
-) -> list[list[int]]:
-    """Token ids of prompts, each a text or a list of messages: what the trainer itself makes.
-
-    Messages go through the chat template (``template``, or the tokenizer's own).  Raises
-    :class:`ConfigError` where the template refuses them.
-    """
-    out: list[list[int]] = [[] for _ in prompts]
-    texts = [i for i, p in enumerate(prompts) if isinstance(p, str)]
-    if texts:
-        found = tokenizer(text=[prompts[i] for i in texts])["input_ids"]
-        for i, ids in zip(texts, found, strict=True):
-            out[i] = list(ids)
-    chats = [i for i, p in enumerate(prompts) if not isinstance(p, str)]
-    if chats:
-        try:
-            found = tokenizer.apply_chat_template(
-                conversation=[prompts[i] for i in chats],
-                chat_template=template,
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                **(template_options or {}),
-            )["input_ids"]
-        except Exception as error:  # a template is a program: it may raise anything
-            raise ConfigError(
-                "model.path: its chat template refuses the prompts of the task: "
-                + " ".join(str(error).split())
-            ) from error
-        for i, ids in zip(chats, found, strict=True):
-            out[i] = list(ids)
-    return out
 
 
 def _check_lengths(
