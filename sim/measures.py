@@ -55,6 +55,7 @@ def measure(environment: Environment, log_probs: Float) -> dict[str, Float]:
     draws); kl (nats, to the base); mode_share; lost (share of correct answers below 1e-6).
     """
     from diffsmooth.theory import diversity
+    from diffsmooth.theory.policy import relative_entropy
 
     e, probabilities = environment, np.exp(log_probs)
     out: dict[str, Float] = {}
@@ -78,21 +79,10 @@ def measure(environment: Environment, log_probs: Float) -> dict[str, Float]:
     out["effective"] = diversity.effective_number(log_classes).mean(-1)
     out["mode_share"] = np.exp(log_classes.max(-1)).mean(-1)
     out["distinct@16"] = pass_at_k(mass, 16).sum(-1).mean(-1)
-    kl = _divergence(probabilities, log_probs, e.base)
+    kl = relative_entropy(log_probs, e.base)  # padding is -inf in both and counts nothing
     out["kl"] = (kl if e.train.all() else kl[:, :, e.train]).mean(-1)
     out["lost"] = (1.0 - (log_right > np.log(LOST_BELOW)).sum(-1) / counts).mean(-1)
     return out
-
-
-def _divergence(probabilities: Float, log_probs: Float, base: Float) -> Float:
-    """KL(pi || b) in nats over the last axis; padding (-inf in both) counts nothing."""
-    valid = np.isfinite(base)
-    if valid.all():
-        ratio = log_probs - base
-    else:
-        ratio = np.where(valid, log_probs, 0.0) - np.where(valid, base, 0.0)
-    ratio[probabilities == 0] = 0.0
-    return np.asarray(np.einsum("lspk,lspk->lsp", probabilities, ratio))
 
 
 def collapse_time(steps: Float, entropy: Float, share: float = 0.5) -> Float:

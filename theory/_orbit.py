@@ -17,22 +17,20 @@ log-weight (1.5e-13 at b = 1e-300), plus _TAIL a panel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy.special import expit
 
+from diffsmooth.theory.clocks import ClockLike, log_speed
 from diffsmooth.theory.policy import Bool, Float, logsumexp
-
-#: Speed along the orbit, relative to that of grad C, as a function of C: a utility's u'(C) (E1).
-Clock = Callable[[Float], Float]
 
 #: Gauss-Legendre nodes a panel, and the longest panel in x and in y.  h is analytic but for
 #: singularities at Im x = pi: on 1.5 the error falls by 8.5^-32 (8.5^-16 between the nodes).
 _NODES = 16
 _PANEL = 1.5
 #: Largest admitted last Legendre coefficient of h, relative to the largest; longer panels are cut.
-_TAIL = 1e-11
+_TAIL = 1e-12
+#: What rounding leaves of those coefficients, per unit of the log-weights that h is made of.
+_ROUNDING = 16 * float(np.finfo(np.float64).eps)
 #: Entries evaluated at once: 16 nodes of a large policy are taken one by one.
 _CHUNK = 2_000_000
 #: Where e^-x nears the subnormal numbers: from here on by logs alone.
@@ -63,6 +61,7 @@ class Orbit:
             self.log_rest = np.log1p(-self.sigma)
         self.log_odds = self.log_sigma - self.log_rest
         self.x, self.y = np.zeros(len(log_b)), np.zeros(len(log_b))
+        self.largest = np.max(np.abs(log_b), axis=1)
 
     def _side(self, log_b: Float, part: bool) -> Float:
         if self._columns is None:
@@ -80,7 +79,7 @@ class Orbit:
         out[:, self._columns[0]], out[:, self._columns[1]] = right, wrong
         return out
 
-    def advance(self, t: float, clock: Clock | None = None) -> None:
+    def advance(self, t: float, clock: ClockLike | None = None) -> None:
         """Move every policy of the batch by time t > 0.
 
         Raises ValueError if the clock is not positive and finite, or not smooth.
@@ -98,9 +97,12 @@ class Orbit:
             h = np.exp(self._log_h_at(x + length * _U[:, None], x, y, rows, clock) - first)
             series = _TO_LEGENDRE @ h
             tail = np.abs(series[-2:]).max(axis=0) / np.abs(series).max(axis=0)
-            smooth = tail <= _TAIL
+            smooth = tail <= _TAIL + _ROUNDING * (self.largest[rows] + x)
             if np.any(~smooth & (length < 1e-6 * (1 + x))):
-                raise ValueError("clock: not smooth enough along the orbit")
+                raise ValueError(
+                    "clock: not smooth enough along the orbit; near C = 1 a function of C alone "
+                    "has no digits of 1 - C: give a diffsmooth.theory.clocks.Clock"
+                )
             longest[rows[~smooth]] = length[~smooth] / 2
             if not np.any(smooth):
                 continue
@@ -168,21 +170,20 @@ class Orbit:
                 break
         return np.asarray(y)
 
-    def _log_h(self, x: Float, y: Float, rows: NDIndex, clock: Clock | None) -> Float:
+    def _log_h(self, x: Float, y: Float, rows: NDIndex, clock: ClockLike | None) -> Float:
         """(..., B) log dt/dx."""
         right = logsumexp(self.right[rows] + self._gain(x, rows))
         wrong = logsumexp(self.wrong[rows] - self._loss(y, rows))
         total = np.logaddexp(right, wrong)
         out = 2 * total - x - wrong - self.top[rows]
         if clock is not None:
-            speed = np.asarray(clock(np.exp(np.minimum(right - total, 0.0))), dtype=np.float64)
-            if not np.all(np.isfinite(speed) & (speed > 0)):
-                raise ValueError("clock: must be positive and finite along the orbit")
-            out = out - np.log(speed)
+            # Each from the other's odds: neither log C nor log(1-C) loses digits at its end.
+            odds = right - wrong
+            out = out - log_speed(clock, -np.logaddexp(0.0, -odds), -np.logaddexp(0.0, odds))
         return np.asarray(out)
 
     def _log_h_at(
-        self, nodes: Float, x0: Float, y0: Float, rows: NDIndex, clock: Clock | None
+        self, nodes: Float, x0: Float, y0: Float, rows: NDIndex, clock: ClockLike | None
     ) -> Float:
         """log h at nodes (n, B), each from (x0, y0); in chunks if the policies are large."""
         if nodes.size * self.correct.shape[1] <= _CHUNK:

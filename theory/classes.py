@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from diffsmooth.theory._sums import binomial_weights, geometric_tail, harmonic_gap, log1p_less
 from diffsmooth.theory.diversity import whole
 from diffsmooth.theory.optima import tempered
-from diffsmooth.theory.policy import Float, floats
+from diffsmooth.theory.policy import Float, floats, log1mexp, logsumexp
+
+#: A total mass whose log is closer to 0 is that of a law.
+_LAW = 1e-9
 
 
 def class_log_masses(log_q: ArrayLike, classes: ArrayLike, count: int | None = None) -> Float:
@@ -22,6 +26,14 @@ def class_log_masses(log_q: ArrayLike, classes: ArrayLike, count: int | None = N
     -inf for a class without mass.  One sort, whatever the number of classes.
     Raises ValueError on class ids that are not integers in [0, count) or do not fit ``log_q``.
     """
+    x, ids, size = _classed(log_q, classes, count)
+    return _split(x, ids, size)[0]
+
+
+def _classed(
+    log_q: ArrayLike, classes: ArrayLike, count: int | None
+) -> tuple[Float, NDArray[np.integer], int]:
+    """Checked: the log-probs, the class ids, the number of classes."""
     ids = np.asarray(classes)
     x = floats("log_q", log_q)
     if x.ndim < 1 or not x.shape[-1] or np.any(np.isnan(x)) or np.any(x > 1e-9):
@@ -31,16 +43,41 @@ def class_log_masses(log_q: ArrayLike, classes: ArrayLike, count: int | None = N
     size = int(ids.max()) + 1 if count is None else whole("count", count)
     if ids.min() < 0 or ids.max() >= size:
         raise ValueError(f"classes: must lie in [0, {size})")
+    return x, ids, size
+
+
+def _split(x: Float, ids: NDArray[np.integer], size: int) -> tuple[Float, Float]:
+    """(log masses (..., size), log law inside the own class (..., M)), both to the last digits.
+
+    The largest member of a class enters by log1p.  A class that holds nearly all the mass of a law
+    is what the others leave: the log of 1 - 1e-20 is -1e-20.
+    """
     order = np.argsort(ids, kind="stable")
     present, starts, members = np.unique(ids[order], return_index=True, return_counts=True)
     arranged = x[..., order]
     top = np.maximum.reduceat(arranged, starts, axis=-1)
     shift = np.where(top > -np.inf, top, 0.0)
-    total = np.add.reduceat(np.exp(arranged - np.repeat(shift, members, axis=-1)), starts, axis=-1)
-    out = np.full((*x.shape[:-1], size), -np.inf)
-    with np.errstate(divide="ignore"):  # a class whose members have no mass has none
-        out[..., present] = np.log(total) + top
-    return out
+    shifted = arranged - np.repeat(shift, members, axis=-1)
+    weight = np.exp(shifted)
+    # The first of the largest members of every class.
+    at = np.arange(x.shape[-1])
+    largest = np.where(weight == 1.0, at, x.shape[-1])
+    first = np.minimum.reduceat(largest, starts, axis=-1)
+    weight = np.where(at == np.repeat(first, members, axis=-1), 0.0, weight)
+    extra = np.log1p(np.add.reduceat(weight, starts, axis=-1))
+    masses = np.full((*x.shape[:-1], size), -np.inf)
+    masses[..., present] = top + extra
+    main = np.argmax(masses, axis=-1)[..., None]
+    others = masses.copy()
+    np.put_along_axis(others, main, -np.inf, axis=-1)
+    rest = logsumexp(others)
+    is_law = (np.abs(np.logaddexp(rest, np.max(masses, axis=-1))) < _LAW) & (rest < -np.log(2))
+    kept = np.take_along_axis(masses, main, axis=-1)[..., 0]
+    best = np.where(is_law, log1mexp(np.minimum(rest, 0.0)), kept)
+    np.put_along_axis(masses, main, best[..., None], axis=-1)
+    inside = np.empty(x.shape)
+    inside[..., order] = shifted - np.repeat(extra, members, axis=-1)
+    return masses, inside
 
 
 def equalised(log_q: ArrayLike, classes: ArrayLike, a: ArrayLike) -> Float:
@@ -53,11 +90,9 @@ def equalised(log_q: ArrayLike, classes: ArrayLike, a: ArrayLike) -> Float:
     ``a`` is a number or (...,).  Raises ValueError as :func:`class_log_masses` and
     :func:`~diffsmooth.theory.optima.tempered`.
     """
-    x = floats("log_q", log_q)
-    masses = class_log_masses(x, classes)
-    with np.errstate(invalid="ignore"):  # -inf - -inf in classes without mass
-        moved = x + (tempered(masses, a) - masses)[..., np.asarray(classes)]
-    return np.where(x > -np.inf, moved, -np.inf)
+    x, ids, size = _classed(log_q, classes, None)
+    masses, inside = _split(x, ids, size)
+    return np.asarray(inside + tempered(masses, a)[..., ids])
 
 
 def expected_log_share(q: ArrayLike, n: int) -> Float:
@@ -67,15 +102,42 @@ def expected_log_share(q: ArrayLike, n: int) -> Float:
 
     Raises ValueError unless 0 < q <= 1 and n >= 1, TypeError if n is no integer.
     """
-    return _expectation(q, n, lambda size: np.log(np.arange(1, size + 1) / size))
+
+    def mean(share: float, size: int) -> float:
+        j, weight = binomial_weights(size - 1, share)
+        return float(np.sum(weight * _log_share(j, size)))
+
+    return _each(mean, q, n)
+
+
+def _log_share(j: Float, n: int) -> Float:
+    """log((1 + j)/n), with its digits where nearly all answers are of the class."""
+    near = 2 * j >= n
+    return np.where(near, np.log1p(-np.where(near, n - 1 - j, 0.0) / n), np.log((1 + j) / n))
 
 
 def log_share_bias(q: ArrayLike, n: int) -> Float:
     """(...,) bias of the log class share as an estimate of log q: log 1/q at n = 1; C8.
 
-    E log(1 + j) - log n - log q with j ~ Bin(n-1, q): about (1-q)/(2 n q) for large n q.
+    E log(1 + j) - log n - log q with j ~ Bin(n-1, q): about (1-q)/(2 n q) for large n q.  Not the
+    difference of two logs: with x = (1 + j)/(n q) - 1 it is E x + E[log(1 + x) - x], and
+    E x = (1-q)/(n q).
+
+    Raises ValueError unless 0 < q <= 1 and n >= 1, TypeError if n is no integer.
     """
-    return np.asarray(expected_log_share(q, n) - np.log(floats("q", q)))
+
+    def bias(share: float, size: int) -> float:
+        j, weight = binomial_weights(size - 1, share)
+        if share >= 0.5 and size < 8:  # x does not become small: as it stands
+            return float(np.sum(weight * _log_share(j, size)) - np.log(share))
+        if size * share < 4:
+            return float(np.sum(weight * np.log1p(j)) - np.log(size * share))
+        # 1 + j - n q, of the size of the deviation: n (1-q) less the answers of other classes.
+        gap = (1 + j) - size * share if share < 0.5 else size * (1 - share) - (size - 1 - j)
+        excess = np.sum(weight * log1p_less(gap / (size * share)))
+        return float((1 - share) / (size * share) + excess)
+
+    return _each(bias, q, n)
 
 
 def harmonic_share(count: ArrayLike, n: int) -> Float:
@@ -92,34 +154,34 @@ def harmonic_share(count: ArrayLike, n: int) -> Float:
         raise ValueError(f"count: must hold integers, got {number.dtype}")
     if whole("n", n) < 1 or np.any((number < 1) | (number > n)):
         raise ValueError(f"count: must lie in [1, n={n}]")
-    return np.asarray(_harmonic(n)[number - 1])
+    return 0.0 - harmonic_gap(number.astype(np.float64), np.asarray(float(n)))
 
 
 def harmonic_share_bias(q: ArrayLike, n: int) -> Float:
-    """(...,) bias of :func:`harmonic_share`: sum_{i >= n} (1-q)^i / i > 0, exactly.
+    """(...,) bias of :func:`harmonic_share`: sum_{i >= n} (1-q)^i / i > 0, summed as it stands.
 
     E H_j = sum_{i <= m} (1 - (1-q)^i)/i for j ~ Bin(m, q), and log q = -sum (1-q)^i/i.
+    Raises ValueError unless 0 < q <= 1 and n >= 1, TypeError if n is no integer.
     """
-    return np.asarray(_expectation(q, n, _harmonic) - np.log(floats("q", q)))
+    share, size = _share(q), _size(n)
+    with np.errstate(divide="ignore"):  # q = 1: no tail
+        return geometric_tail(-np.log1p(-share), size)
 
 
-def _harmonic(n: int) -> Float:
-    """H_0 - H_{n-1}, ..., H_{n-1} - H_{n-1} = 0: summed from the small end."""
-    steps = 1.0 / np.arange(n - 1, 0, -1)
-    return np.asarray(-np.concatenate([[0.0], np.cumsum(steps)])[::-1])
+def _each(function: Callable[[float, int], float], q: ArrayLike, n: int) -> Float:
+    share, size = _share(q), _size(n)
+    values = [function(float(at), size) for at in share.ravel()]
+    return np.asarray(values, dtype=np.float64).reshape(share.shape)
 
 
-def _expectation(q: ArrayLike, n: int, values: Callable[[int], Float]) -> Float:
-    """(...,) mean of values(n)[j] over j ~ Bin(n-1, q), the binomial weights taken in logs."""
-    from scipy.special import gammaln, xlog1py, xlogy
-
+def _share(q: ArrayLike) -> Float:
     share = floats("q", q)
     if not np.all((share > 0) & (share <= 1)):
         raise ValueError(f"q: must lie in (0, 1], got {q!r}")
+    return share
+
+
+def _size(n: int) -> int:
     if whole("n", n) < 1:
         raise ValueError(f"n: must be >= 1, got {n}")
-    j = np.arange(n, dtype=np.float64)
-    ways = gammaln(n) - gammaln(j + 1) - gammaln(n - j)
-    at = share[..., None]
-    weight = np.exp(ways + xlogy(j, at) + xlog1py(n - 1 - j, -at))
-    return np.asarray(np.sum(weight * values(n), axis=-1))
+    return whole("n", n)

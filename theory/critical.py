@@ -14,7 +14,7 @@ import numpy as np
 
 from diffsmooth.theory.diversity import shannon
 from diffsmooth.theory.gradients import check_strengths
-from diffsmooth.theory.policy import Float, Policy, as_policy, logsumexp
+from diffsmooth.theory.policy import Float, Policy, about_mean, as_policy, logsumexp
 
 Form = Literal["centred", "literal", "advantage-centred", "advantage"]
 FORMS: tuple[Form, ...] = ("centred", "literal", "advantage-centred", "advantage")
@@ -31,14 +31,11 @@ def _log_moments(policy: Policy) -> tuple[Float, Float]:
     """(log K1, log E) without their common factor e^{-H}, (...,) each; -inf where q is uniform.
 
     With q = e^{w-H}, K1 is computed as sum q w (e^w - 1), because sum q w = 0: no term is
-    negative, so nothing cancels near the uniform law.  Summed in logs: near a point mass E is as
-    small as the square of the rarest probability.  What remains is the rounding of w, relative to
-    its size: eps |log q| / max |w|.
+    negative, so nothing cancels near the uniform law, and w comes from differences of log-probs.
+    Summed in logs: near a point mass E is as small as the square of the rarest probability.
     """
-    log_q = as_policy(policy).log_q
-    entropy = shannon(log_q)
-    there = log_q > -np.inf
-    w = log_q + entropy[..., None]
+    log_q, there = as_policy(policy).log_q, policy.correct
+    w = about_mean(policy.log_probs, there)
     with np.errstate(divide="ignore", invalid="ignore"):  # w = 0 adds e^-inf; no mass, nothing
         log_size = np.log(np.abs(w))
         k1 = log_q + log_size + np.log(np.abs(np.expm1(w)))

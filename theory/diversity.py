@@ -10,6 +10,7 @@ do not sum to 1.
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,9 +30,13 @@ def _law(log_q: ArrayLike, name: str = "log_q") -> Float:
 
 def shannon(log_q: ArrayLike) -> Float:
     """(...,) Shannon entropy H(q) = -sum q log q, nats."""
-    x = _law(log_q)
-    with np.errstate(invalid="ignore"):  # 0 times -inf, left out of the sum
-        return np.asarray(-np.sum(np.exp(x) * x, axis=-1, where=x > -np.inf))
+    return 0.0 - _sum(lambda x: np.exp(x) * x, _law(log_q))
+
+
+def _sum(terms: Callable[[Float], Float], x: Float) -> Float:
+    """(...,) sum of terms(x) where there is mass; in pairs, which a sum with ``where`` is not."""
+    there = x > -np.inf
+    return np.asarray(np.sum(np.where(there, terms(np.where(there, x, 0.0)), 0.0), axis=-1))
 
 
 def renyi(log_q: ArrayLike, alpha: float) -> Float:
@@ -47,11 +52,10 @@ def renyi(log_q: ArrayLike, alpha: float) -> Float:
     if alpha == np.inf:
         return np.asarray(-np.max(x, axis=-1))
     there = x > -np.inf
-    with np.errstate(invalid="ignore"):  # 0 times -inf, left out of the sums
-        log_sum = logsumexp(alpha * x, there)
-        # sum q^alpha = 1 + sum (q^alpha - q): near 0 no digit is lost this way.
-        gap = np.exp(min(alpha, 1.0) * x) * np.expm1(abs(alpha - 1) * x)
-        excess = np.copysign(np.sum(gap, axis=-1, where=there), 1 - alpha)
+    log_sum = logsumexp(alpha * np.where(there, x, 0.0), there)
+    # sum q^alpha = 1 + sum (q^alpha - q): near 0 no digit is lost this way.
+    gap = _sum(lambda x: np.exp(min(alpha, 1.0) * x) * np.expm1(abs(alpha - 1) * x), x)
+    excess = np.copysign(gap, 1 - alpha)
     with np.errstate(divide="ignore", invalid="ignore"):  # far from 0 the plain sum is the better
         log_sum = np.where(excess > -0.5, np.log1p(excess), log_sum)
     return np.asarray(log_sum / (1 - alpha))
@@ -77,7 +81,11 @@ def neg_variance(log_q: ArrayLike) -> Float:
     """(...,) minus the variance of the M numbers q_i: minus the mean of (q_i - 1/M)^2."""
     x = _law(log_q)
     size = x.shape[-1]
-    return np.asarray(-np.mean((np.expm1(x + np.log(size)) / size) ** 2, axis=-1))
+    # In units of the largest probability, from differences of logs: exact near the uniform law.
+    top = np.max(x, axis=-1, keepdims=True)
+    gap = np.expm1(x - top)
+    spread = np.sum((gap - np.mean(gap, axis=-1, keepdims=True)) ** 2, axis=-1) / size
+    return np.asarray(0.0 - spread * np.exp(2 * top[..., 0]))
 
 
 def distinct_in_k(log_q: ArrayLike, k: int) -> Float:

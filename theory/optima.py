@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffsmooth.theory._roots import decreasing_root
 from diffsmooth.theory.diversity import whole
-from diffsmooth.theory.policy import Float, Policy, as_policy, floats, log_normalise
+from diffsmooth.theory.policy import Float, Policy, as_policy, floats, log_normalise, logsumexp
 
 EntropyForm = Literal["self", "base"]
 
@@ -65,13 +65,33 @@ def gibbs(base: Policy, reward: ArrayLike, beta: float) -> Policy:
         raise ValueError(
             f"reward: shape must be (..., K) like base {base.log_probs.shape}, got {values.shape}"
         )
-    return Policy.from_logits(base.log_probs + tilt, base.correct)
+    # Relative to the tilt of the likeliest: a reward of 1e9 beta may not round its log-prob away.
+    first = np.argmax(base.log_probs + tilt, axis=-1)[..., None]
+    tilt = np.broadcast_to(tilt, shape)
+    logits = base.log_probs + (tilt - np.take_along_axis(tilt, first, axis=-1))
+    return Policy.from_logits(logits, base.correct)
+
+
+def _two_powers(base: Policy, a_correct: float, a_incorrect: float, reward: float) -> Policy:
+    """The policy ∝ b^{a_correct} e^reward on S, b^{a_incorrect} on F, part by part.
+
+    The laws of the parts know nothing of the reward, which may be 1e9.
+    """
+    right = logsumexp(a_correct * base.log_probs, base.correct)
+    wrong = logsumexp(a_incorrect * base.log_probs, ~base.correct)
+    return _parts(base, right + reward - wrong, a_correct, a_incorrect)
+
+
+def _parts(base: Policy, logit: ArrayLike, a_correct: float, a_incorrect: float) -> Policy:
+    log_q = tempered(np.where(base.correct, base.log_probs, -np.inf), a_correct)
+    log_f = tempered(np.where(base.correct, -np.inf, base.log_probs), a_incorrect)
+    return Policy.from_parts(logit, log_q, log_f, base.correct)
 
 
 def vanilla(base: Policy, beta: float) -> Policy:
     """KL-regularised RL on the reward 1 on S: q = b_S, f = b_F, logit C = logit p + 1/beta; B3."""
-    as_policy(base, "base")
-    return gibbs(base, base.correct.astype(np.float64), beta)
+    _positive("beta", beta)
+    return _parts(as_policy(base, "base"), base.logit_C + _quotient("1", 1.0, beta), 1.0, 1.0)
 
 
 def entropy_bonus(base: Policy, beta: float, g: float, form: EntropyForm = "self") -> Policy:
@@ -84,16 +104,16 @@ def entropy_bonus(base: Policy, beta: float, g: float, form: EntropyForm = "self
     """
     _positive("beta", beta)
     _finite("g", g)
-    right = as_policy(base, "base").correct.astype(np.float64)
+    as_policy(base, "base")
     if form == "self":
         _positive("beta + g", beta + g)
-        logits = (beta * base.log_probs + right) / (beta + g)
+        power, reward = _quotient("beta", beta, beta + g), _quotient("1", 1.0, beta + g)
     elif form == "base":
-        tilt = right * _quotient("1", 1.0, beta)
-        logits = (1 - _quotient("g", g, beta)) * base.log_probs + tilt
+        # beta - g first: close to each other it is exact.
+        power, reward = _quotient("g", beta - g, beta), _quotient("1", 1.0, beta)
     else:
         raise ValueError(f"form: must be self or base, got {form!r}")
-    return Policy.from_logits(logits, base.correct)
+    return _two_powers(base, power, power, reward)
 
 
 def smoothing(
@@ -113,22 +133,24 @@ def smoothing(
 
     Raises ValueError on beta <= 0, negative strengths, or ``logit_C`` without ``centred``.
     """
-    _positive("beta", beta)
-    _nonnegative("g_correct", g_correct)
-    _nonnegative("g_incorrect", g_incorrect)
     as_policy(base, "base")
-    a_correct = 1 - _quotient("g_correct", g_correct, beta)
-    a_incorrect = 1 + _quotient("g_incorrect", g_incorrect, beta)
+    a_correct, a_incorrect = _exponents(beta, g_correct, g_incorrect)
     reward = _quotient("1", 1.0, beta)
     if not centred:
         if logit_C is not None:
             raise ValueError("logit_C: is free in the centred form only")
-        right = a_correct * base.log_probs + reward
-        wrong = a_incorrect * base.log_probs
-        return Policy.from_logits(np.where(base.correct, right, wrong), base.correct)
+        return _two_powers(base, a_correct, a_incorrect, reward)
     target = base.logit_C + reward if logit_C is None else logit_C
-    log_q, log_f = tempered(base.log_q, a_correct), tempered(base.log_f, a_incorrect)
-    return Policy.from_parts(target, log_q, log_f, base.correct)
+    return _parts(base, target, a_correct, a_incorrect)
+
+
+def _exponents(beta: float, g_correct: float, g_incorrect: float) -> tuple[float, float]:
+    """(1 - g_correct/beta, 1 + g_incorrect/beta), the first with its digits near 0."""
+    _positive("beta", beta)
+    _nonnegative("g_correct", g_correct)
+    _nonnegative("g_incorrect", g_incorrect)
+    right = _quotient("g_correct", beta - g_correct, beta)
+    return right, 1 + _quotient("g_incorrect", g_incorrect, beta)
 
 
 def iterated(
@@ -142,9 +164,21 @@ def iterated(
     if whole("steps", steps) < 0:
         raise ValueError(f"steps: must be >= 0, got {steps}")
     policy = as_policy(base, "base")
-    for _ in range(steps):
-        policy = smoothing(policy, beta, g_correct, g_incorrect)
+    a_correct, a_incorrect = _exponents(beta, g_correct, g_incorrect)
+    reward = _quotient("1", 1.0, beta)
+    for step in range(1, steps + 1):
+        logit = _two_powers(policy, a_correct, a_incorrect, reward).logit_C
+        # The laws of the parts from the base itself: no round adds to the rounding of the last.
+        powers = _power("g_correct", a_correct, step), _power("g_incorrect", a_incorrect, step)
+        policy = _parts(base, logit, *powers)
     return policy
+
+
+def _power(name: str, a: float, steps: int) -> float:
+    try:
+        return float(a**steps)
+    except OverflowError:
+        raise ValueError(f"{name}: the exponent {a:.6g}^{steps} is not finite") from None
 
 
 def tempered(log_p: ArrayLike, a: ArrayLike) -> Float:
@@ -165,16 +199,23 @@ def entropy_slope(log_p: ArrayLike, a: ArrayLike) -> Float:
     """(...,) dH(q_a)/da = -a Var_{q_a}(log p), nats; theory.md B6.  Raises as tempered."""
     x, there, power = _law_and_power(log_p, a)
     q = np.exp(log_normalise(_powers(x, there, power)))
-    with np.errstate(invalid="ignore"):  # 0 times -inf, left out of the sums
-        mean = np.sum(q * x, axis=-1, keepdims=True, where=there)
-        variance = np.sum(q * (x - mean) ** 2, axis=-1, where=there)
+    # From differences to the likeliest: a nearly uniform law keeps the digits of its spread.
+    gap = _below(x, there, power)
+    mean = np.sum(q * gap, axis=-1, keepdims=True)
+    variance = np.sum(q * (gap - mean) ** 2, axis=-1)
     return np.asarray(-power * variance)
 
 
+def _below(x: Float, there: NDArray[np.bool_], a: Float) -> Float:
+    """(..., M) x minus that of the likeliest under p^a, 0 where there is no mass."""
+    most = np.max(np.where(there, x, -np.inf), axis=-1)
+    least = np.min(np.where(there, x, np.inf), axis=-1)
+    return np.where(there, x - np.where(a >= 0, most, least)[..., None], 0.0)
+
+
 def _powers(x: Float, there: NDArray[np.bool_], a: Float) -> Float:
-    """(..., M) log of p^a; -inf where there is no mass, whatever a is."""
-    with np.errstate(invalid="ignore"):  # 0 times -inf
-        return np.where(there, a[..., None] * x, -np.inf)
+    """(..., M) log of p^a, relative to the largest; -inf where there is no mass."""
+    return np.where(there, a[..., None] * _below(x, there, a), -np.inf)
 
 
 def _entropy(log_weights: Float) -> Float:

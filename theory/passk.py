@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from diffsmooth.theory.diversity import whole
-from diffsmooth.theory.policy import Float, floats
+from diffsmooth.theory.policy import Float, unit_interval
 
 
 def _whole(name: str, value: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -46,9 +46,8 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Float:
     miss, hit = np.ones(total.shape), np.zeros(total.shape)
     for j in range(k):
         left = total - j
-        first = np.minimum(right, left) / left
-        hit = hit + miss * first
-        miss = miss * (1.0 - first)
+        hit = hit + miss * (np.minimum(right, left) / left)
+        miss = miss * (np.maximum(left - right, 0) / left)
     return np.where(total - right < k, 1.0, np.minimum(hit, 1.0))
 
 
@@ -57,7 +56,7 @@ def pass_at_k_exact(correctness: ArrayLike, k: int) -> Float:
 
     Raises ValueError on k < 0 or C outside [0, 1], TypeError if k is no integer.
     """
-    c, k = _chance(correctness), whole("k", k)
+    c, k = unit_interval(correctness, "correctness"), whole("k", k)
     if k < 0:
         raise ValueError(f"k: must be >= 0, got {k}")
     with np.errstate(divide="ignore"):
@@ -74,14 +73,20 @@ def pass_at_k_variance(n: int, correctness: ArrayLike, k: int) -> Float:
 
     Raises ValueError unless 1 <= k <= n.
     """
-    c, k, n = _chance(correctness), whole("k", k), whole("n", n)
+    c, k, n = unit_interval(correctness, "correctness"), whole("k", k), whole("n", n)
     if not 1 <= k <= n:
         raise ValueError(f"k: must lie in [1, n={n}], got {k}")
     out = np.zeros_like(c)
-    subsets = comb(n, k)
-    for j in range(1, k + 1):
-        overlap = comb(k, j) * comb(n - k, k - j) / subsets
-        out = out + overlap * (1 - c) ** (2 * k - j) * pass_at_k_exact(c, j)
+    with np.errstate(divide="ignore"):
+        log_fail = np.log1p(-c)
+    subsets, first = comb(n, k), max(1, 2 * k - n)
+    pairs = comb(k, first) * comb(n - k, k - first)
+    for j in range(first, k + 1):
+        # Exact integers of any size, whose quotient is a float.
+        chance = pairs / subsets
+        both = np.exp((2 * k - j) * log_fail)
+        out = out + chance * both * pass_at_k_exact(c, j)
+        pairs = pairs * (k - j) ** 2 // ((j + 1) * (n - 2 * k + j + 1))
     return out
 
 
@@ -114,10 +119,3 @@ def pass_at_k_variance_estimate(n: ArrayLike, c: ArrayLike, k: int) -> Float:
         gap = gap * again + miss * np.where(wrong >= k + j, both, first)
         miss = miss * first
     return np.asarray(miss * gap)
-
-
-def _chance(correctness: ArrayLike) -> Float:
-    c = floats("correctness", correctness)
-    if np.any(np.isnan(c)) or np.any((c < 0) | (c > 1)):
-        raise ValueError("correctness: must lie in [0, 1]")
-    return c

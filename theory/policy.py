@@ -32,6 +32,14 @@ def floats(name: str, value: ArrayLike) -> Float:
         raise ValueError(f"{name}: must be an array of real numbers; {error}") from error
 
 
+def unit_interval(value: ArrayLike, name: str = "C") -> Float:
+    """``value`` as float64.  Raises ValueError, naming ``name``, unless all lie in [0, 1]."""
+    values = floats(name, value)
+    if not np.all((values >= 0) & (values <= 1)):  # NaN is outside too
+        raise ValueError(f"{name}: must lie in [0, 1]")
+    return values
+
+
 def _above_top(x: ArrayLike, where: ArrayLike | None) -> tuple[Float, Float, Float]:
     """(x - max x, log sum exp of that, max x) over the last axis.
 
@@ -65,6 +73,26 @@ def log_normalise(x: ArrayLike, where: ArrayLike | None = None) -> Float:
     """
     shifted, total, _ = _above_top(x, where)
     return np.asarray(shifted - total[..., None])
+
+
+def about_mean(x: ArrayLike, where: ArrayLike) -> Float:
+    """(..., K) x minus its mean under the law e^x of the entries in ``where``; 0 elsewhere.
+
+    Of log-probs: log q + H(q).  From differences to the likeliest, which are exact where the law is
+    nearly uniform: the sum of a log and an entropy would keep no digit there.
+    """
+    return about_mean_and_entropy(x, where)[0]
+
+
+def about_mean_and_entropy(x: ArrayLike, where: ArrayLike) -> tuple[Float, Float]:
+    """:func:`about_mean` (..., K) and the entropy (...,) of the law, nats, from one exponential."""
+    shifted, total, _ = _above_top(x, where)
+    with np.errstate(invalid="ignore"):  # 0 times -inf
+        terms = np.where(where, np.exp(shifted - total[..., None]) * shifted, 0.0)
+        mean = np.sum(terms, axis=-1)
+        centred = np.where(where, shifted - mean[..., None], 0.0)
+    # -log q is total - shifted: neither part of its mean is negative.
+    return centred, np.asarray(total - mean)
 
 
 def check_mass(name: str, log_p: Float) -> None:
@@ -255,21 +283,27 @@ def relative_entropy(log_p: ArrayLike, log_b: ArrayLike) -> Float:
     there = p > -np.inf
     both = there & (b > -np.inf)
     r = np.subtract(p, b, out=np.zeros_like(p), where=both)
-    near = np.abs(r) < 0.02
+    terms = np.where(both, _divergence(p, r, np.where(both, b, -np.inf)), 0.0)
+    # Where p is empty its terms are b: the laws have the same total mass.
+    empty = np.where(there, 0.0, np.exp(b))
+    total = np.sum(terms + empty, axis=-1)
+    return np.asarray(np.where(np.any(there & ~both, axis=-1), np.inf, total))
+
+
+def _divergence(log_p: Float, r: Float, log_b: Float) -> Float:
+    """p (r - 1 + e^{-r}) >= 0 with r = log p/b, to its last digits whatever r is."""
+    near, middle = np.abs(r) < 0.02, np.abs(r) < 1.0
     small = np.where(near, r, 0.0)
     # r + expm1(-r) by its series, which keeps the digits that the sum would lose.
     series = np.zeros_like(r)
     for order in range(10, 1, -1):
         series = series * -small / (order + 1) + 1.0
     series = series * small * small / 2
-    mass = np.exp(p)
+    mass = np.exp(log_p)
+    moderate = mass * (r + np.expm1(-np.where(middle, r, 0.0)))
     # Far below b the product p e^{-r} is b itself, which cannot overflow.
-    far = mass * (r - 1) + np.exp(np.where(both, b, -np.inf))
-    terms = np.where(both, np.where(near, mass * series, far), 0.0)
-    # Where p is empty its terms are b: the laws have the same total mass.
-    empty = np.where(there, 0.0, np.exp(b))
-    total = np.sum(terms + empty, axis=-1)
-    return np.asarray(np.where(np.any(there & ~both, axis=-1), np.inf, total))
+    far = mass * (r - 1) + np.exp(log_b)
+    return np.asarray(np.where(near, mass * series, np.where(middle, moderate, far)))
 
 
 def kl(policy: Policy, base: Policy) -> Float:
@@ -281,8 +315,11 @@ def kl(policy: Policy, base: Policy) -> Float:
 def kl_binary(policy: Policy, base: Policy) -> Float:
     """(...,) kl(C||p) between the two Bernoulli laws of correctness, nats."""
     _check_pair(policy, base)
-    laws = [np.stack([x.log_C, x.log_1mC], axis=-1) for x in (policy, base)]
-    return relative_entropy(*laws)
+    right, wrong = _log_ratios(policy, base)
+    return np.asarray(
+        _divergence(policy.log_C, right, base.log_C)
+        + _divergence(policy.log_1mC, wrong, base.log_1mC)
+    )
 
 
 def kl_decomposition(policy: Policy, base: Policy) -> tuple[Float, Float, Float]:
@@ -293,9 +330,42 @@ def kl_decomposition(policy: Policy, base: Policy) -> tuple[Float, Float, Float]
     _check_pair(policy, base)
     if np.any(policy.correct != base.correct):
         raise ValueError("base: its correct set differs from the policy's")
-    inside = policy.C * relative_entropy(policy.log_q, base.log_q)
-    outside = np.exp(policy.log_1mC) * relative_entropy(policy.log_f, base.log_f)
-    return kl_binary(policy, base), np.asarray(inside), np.asarray(outside)
+    ratio = policy.log_probs - base.log_probs
+    terms = []
+    for part, mass in ((policy.correct, policy.log_C), (~policy.correct, policy.log_1mC)):
+        laws = log_normalise(policy.log_probs, part), log_normalise(base.log_probs, part)
+        first = np.argmax(np.broadcast_to(laws[1], ratio.shape), axis=-1)[..., None]
+        # Relative to the likeliest's, so that a part of one trajectory differs by exactly 0.
+        rise = np.where(part, ratio - np.take_along_axis(ratio, first, axis=-1), 0.0)
+        rise = rise - _log_mean(laws[1], rise)[..., None]
+        each = np.where(part, _divergence(laws[0], rise, laws[1]), 0.0)
+        terms.append(np.asarray(np.exp(mass) * np.sum(each, axis=-1)))
+    return kl_binary(policy, base), terms[0], terms[1]
+
+
+def _log_mean(log_b: Float, x: Float) -> Float:
+    """(...,) log of the mean of e^x under the law b, with its digits where x is close to 0."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        rise = np.sum(np.where(log_b > -np.inf, np.exp(log_b) * np.expm1(x), 0.0), axis=-1)
+        return np.where(np.abs(rise) < 0.5, np.log1p(rise), logsumexp(log_b + x))
+
+
+def _log_ratios(policy: Policy, base: Policy) -> tuple[Float, Float]:
+    """(...,) log C/p and log (1-C)/(1-p), with their digits where the two are close."""
+    plain = policy.log_C - base.log_C, policy.log_1mC - base.log_1mC
+    if np.any(policy.correct != base.correct):
+        return np.asarray(plain[0]), np.asarray(plain[1])
+    ratio = policy.log_probs - base.log_probs
+    # Both laws are normalised to rounding only, which close to each other is not nothing.
+    ratio = ratio - _log_mean(log_normalise(base.log_probs), ratio)[..., None]
+    right, wrong = _log_mean(base.log_q, ratio), _log_mean(base.log_f, ratio)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        # The larger part's is what the smaller leaves.
+        odds, few = np.exp(base.logit_C), base.logit_C <= 0
+        of_right = np.where(few, right, np.log1p(-np.expm1(wrong) / odds))
+        of_wrong = np.where(few, np.log1p(-np.expm1(right) * odds), wrong)
+    far = np.maximum(np.abs(plain[0]), np.abs(plain[1])) > 0.5
+    return np.where(far, plain[0], of_right), np.where(far, plain[1], of_wrong)
 
 
 def _check_pair(policy: Policy, base: Policy) -> None:

@@ -27,11 +27,13 @@ def critical_strengths(
     from diffsmooth.theory.critical import critical_strength
     from diffsmooth.theory.policy import Policy
 
-    success = np.exp(np.where(correct, log_probs, -np.inf)).sum(-1)
     # Padding is an incorrect answer that never comes: the smallest double's log.
-    plain = critical_strength(Policy(np.maximum(log_probs, NEVER), correct), form="centred")
-    push = group_derivative(rule, success, group_size)
-    kept = kept_share(success, group_size)
+    policy = Policy(np.maximum(log_probs, NEVER), correct)
+    plain = critical_strength(policy, form="centred")
+    # Each from its own log: u' may vanish with 1 - C, which a rounded C has forgotten.
+    success, failure = policy.C, np.exp(policy.log_1mC)
+    push = group_derivative(rule, success, group_size, failure)
+    kept = kept_share(success, group_size, failure)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(kept > 0, plain * push / kept, np.inf))
 

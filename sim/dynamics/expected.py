@@ -10,6 +10,7 @@ smooth less by the factor ``1 - E[1/k]``, ``E[1/k] = (1 - (1-C)^G) / (G C)``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -52,7 +53,14 @@ class Population:
     @property
     def success(self) -> Float:
         """(..., 1) chance that a drawn answer is accepted: C, where the verifier is exact."""
-        return np.asarray((np.exp(self.log_probs) * self.verified).sum(-1, keepdims=True))
+        accepted = (np.exp(self.log_probs) * self.verified).sum(-1, keepdims=True)
+        return np.asarray(np.minimum(accepted, 1.0))  # a sum of probabilities can round above 1
+
+    @property
+    def failure(self) -> Float:
+        """(..., 1) chance that it is rejected, from its own sum: 1 - C loses its digits near 0."""
+        rejected = (np.exp(self.log_probs) * (1.0 - self.verified)).sum(-1, keepdims=True)
+        return np.asarray(np.minimum(rejected, 1.0))
 
 
 def expected_advantage(rule: Rule, population: Population, group_size: int | None) -> Float:
@@ -85,12 +93,21 @@ def expected_advantage(rule: Rule, population: Population, group_size: int | Non
     )
 
 
-def group_derivative(rule: RewardOnly, success: Float, group_size: int | None) -> Float:
-    """u'(C) (theory.md E1): expected advantage of a correct minus that of an incorrect answer."""
+def group_derivative(
+    rule: RewardOnly, success: Float, group_size: int | None, failure: Float | None = None
+) -> Float:
+    """u'(C) (theory.md E1): expected advantage of a correct minus that of an incorrect answer.
+
+    ``failure`` (...,) is 1 - C where the caller has it from its own sum.
+    """
+    return _bernstein(bernstein_coefficients(rule, group_size), success, failure)
+
+
+def _bernstein(values: Sequence[float], success: Float, failure: Float | None) -> Float:
     from diffsmooth.theory.utilities import bernstein
 
     # A sum of probabilities can round above 1.
-    return np.asarray(bernstein(bernstein_coefficients(rule, group_size), np.minimum(success, 1.0)))
+    return np.asarray(bernstein(values, np.minimum(success, 1.0), failure))
 
 
 @lru_cache(maxsize=256)
@@ -111,17 +128,26 @@ def bernstein_coefficients(rule: RewardOnly, group_size: int | None) -> tuple[fl
     return (values[0],) if len(set(values)) == 1 else tuple(values)
 
 
-def kept_share(success: Float, group_size: int | None) -> Float:
+def kept_share(
+    success: Float,
+    group_size: int | None,
+    failure: Float | None = None,
+    *,
+    drop_one_kind: bool = False,
+) -> Float:
     """The share of a group-centred term that survives: 1 - E[1/k] for a drawn correct answer.
 
-    0 for groups of one answer; tends to 1 as G C grows.
+    0 for groups of one answer; tends to 1 as G C grows.  ``drop_one_kind``: groups of correct
+    answers alone keep nothing.  ``failure`` (...,) is 1 - C where the caller has it from its own
+    sum.  As the sum over the other correct answers m of Bin(G-1, C)(m) m/(m+1): no term is
+    negative, so nothing cancels at either end.
     """
     if group_size is None:
         return np.ones_like(success)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        miss = -np.expm1(group_size * np.log1p(-np.minimum(success, 1.0)))
-        inverse = np.where(success > 0, miss / (group_size * success), 1.0)
-    return np.asarray(1.0 - inverse)
+    shares = [m / (m + 1) for m in range(group_size)]
+    if drop_one_kind:
+        shares[-1] = 0.0
+    return _bernstein(shares, success, failure)
 
 
 def _check_group(group_size: int | None) -> None:
@@ -131,7 +157,8 @@ def _check_group(group_size: int | None) -> None:
 
 def _reward_only(rule: RewardOnly, population: Population, group_size: int | None) -> Float:
     # The advantage of a rejected answer is common to all answers and moves nothing.
-    return population.verified * group_derivative(rule, population.success, group_size)
+    push = group_derivative(rule, population.success, group_size, population.failure)
+    return population.verified * push
 
 
 def _through(base: Rule, group_size: int | None) -> float:
@@ -159,19 +186,26 @@ def _smoothing(rule: Smoothed, population: Population, group_size: int | None) -
     plain = replace(plain, term=replace(term, centring="none", one_kind="keep"))
     right = _answer_terms(plain, population, accepted=True)
     wrong = _answer_terms(plain, population, accepted=False)
-    success = population.success
-    share = np.ones_like(success)
+    success, failure = population.success, population.failure
+    # Groups of one kind drop the term.
+    drop = term.one_kind == "drop" and group_size is not None
     if term.centring == "correct":
         weight = np.exp(population.log_probs) * population.verified
         right = right - (weight * right).sum(-1, keepdims=True) / weight.sum(-1, keepdims=True)
-        share = kept_share(success, group_size)
-    if term.one_kind == "drop" and group_size is not None:
-        # Groups of one kind drop the term: what they would have given is taken away.
-        others = group_size - 1
-        centred = term.centring == "correct"
-        share = share - success**others * (others / group_size if centred else 1.0)
-        wrong = wrong * (1.0 - (1.0 - success) ** others)
+        share = kept_share(success, group_size, failure, drop_one_kind=drop)
+    else:
+        share = _mixed(failure, group_size) if drop else np.ones_like(success)
+    if drop:
+        wrong = wrong * _mixed(success, group_size)
     return population.verified * right * share + (1.0 - population.verified) * wrong
+
+
+def _mixed(other_kind: Float, group_size: int | None) -> Float:
+    """The chance that an answer's G - 1 companions are not all of its own kind."""
+    from diffsmooth.theory.passk import pass_at_k_exact
+
+    assert group_size is not None
+    return pass_at_k_exact(other_kind, group_size - 1)
 
 
 def _answer_terms(rule: Rule, population: Population, *, accepted: bool) -> Float:

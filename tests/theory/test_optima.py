@@ -159,7 +159,7 @@ BAD: list[tuple[str, Callable[[], object]]] = [
     ("beta", lambda: optima.gibbs(BASE, np.zeros(4), np.nan)),
     ("reward", lambda: optima.gibbs(BASE, [np.inf, 0.0, 0.0, 0.0], 1.0)),
     ("reward", lambda: optima.gibbs(BASE, np.zeros(3), 1.0)),
-    ("reward", lambda: optima.vanilla(BASE, 1e-310)),
+    ("1/beta", lambda: optima.vanilla(BASE, 1e-310)),
     ("beta", lambda: optima.entropy_bonus(BASE, -1.0, 0.1)),
     ("beta \\+ g", lambda: optima.entropy_bonus(BASE, 1.0, -1.0)),
     ("g", lambda: optima.entropy_bonus(BASE, 1.0, np.nan)),
