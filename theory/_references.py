@@ -22,8 +22,10 @@ from diffsmooth.theory import (
     flows,
     gradients,
     length,
+    memory,
     optima,
     passk,
+    shared,
     utilities,
 )
 from diffsmooth.theory import policy as policies
@@ -53,6 +55,9 @@ EXEMPT = {
     "policy.check_mass": "a check",
     "policy.floats": "a check",
     "policy.unit_interval": "a check",
+    "shared.critical_strength": "products with the caller's features: as right as they cancel",
+    "shared.diversity_direction": "`entropy_gradient` times the caller's features",
+    "shared.smoothing_rates": "products with the caller's features: as right as they cancel",
     "utilities.Limit": "what `utilities.limit` returns",
     "utilities.Row": "what `utilities.table` returns",
     "utilities.power_basis": "exact numbers in, exact numbers out",
@@ -593,7 +598,7 @@ def _(rng: np.random.Generator) -> Iterator[Pair]:
 #: Rules whose coefficients have an exact form, at a few sizes.
 RULES: dict[str, Any] = {
     "grpo": GRPO(eps=0),
-    "f-grpo": FGRPO(eps=0),
+    "f-grpo": FGRPO(base=GRPO(eps=0)),
     "maxrl": MaxRL(eps=0),
     "pkpo": PKPO(4),
     "pass-at-k": PassAtK(4),
@@ -1238,3 +1243,59 @@ def _(rng: np.random.Generator) -> Iterator[Pair]:
 
             z = solved(speed, [mpmath.log(e.C / e.F)], t, 0.05 / max(1.0, g, k))[0]
         yield Pair(flat(found.logit_C), [z], None, f"{p.log_probs!r} {(g, k, t)}")
+
+
+# --- memory and shared parameters ------------------------------------------------------------
+
+
+@row("memory.replay_gradient", "log-probs to -690, strengths to 1e9", TERMS)
+def _(rng: np.random.Generator) -> Iterator[Pair]:
+    for _ in range(60):
+        p, g = a_policy(rng), strength(rng)
+        e = Exact(p)
+        bank = p.correct & (rng.random(p.correct.shape) < 0.7)
+        bank = bank if bank.any() else p.correct
+        m = int(bank.sum())
+        right = [g * (mpf(int(b)) / m - pi) for b, pi in zip(bank, e.pi, strict=True)]
+        scale = [g * max(mpf(int(b)) / m, pi) for b, pi in zip(bank, e.pi, strict=True)]
+        yield Pair(flat(memory.replay_gradient(p, bank, g)), right, scale, f"{p.log_probs!r} {g!r}")
+
+
+def _rest(rng: np.random.Generator) -> tuple[float, int, int]:
+    ratio = float(10 ** rng.uniform(-9, 3))
+    seen, unseen = (int(10 ** rng.uniform(0, 6)) for _ in range(2))
+    return ratio, seen, unseen
+
+
+def _odds(ratio: float, seen: int, unseen: int) -> Any:
+    r = mpf(ratio)
+    return -(r + mpmath.lambertw(r * unseen / seen * mpmath.exp(-r)).real)
+
+
+@row("memory.replay_log_odds", "ratios 1e-9 to 1e3, banks to 10^6")
+def _(rng: np.random.Generator) -> Iterator[Pair]:
+    for _ in range(60):
+        at = _rest(rng)
+        yield Pair(flat(memory.replay_log_odds(*at)), [_odds(*at)], None, repr(at))
+
+
+@row("memory.replay_limit", "ratios 1e-9 to 1e3, banks to 10^6", "the value, or log M")
+def _(rng: np.random.Generator) -> Iterator[Pair]:
+    for _ in range(60):
+        _, seen, unseen = at = _rest(rng)
+        odds = _odds(*at)
+        mass = mpmath.log(seen + unseen * mpmath.exp(odds))
+        scale = mpmath.log(seen + unseen)
+        found = memory.replay_limit(*at)
+        yield Pair(list(found), [-mass, odds - mass], [scale, scale], repr(at))
+
+
+@row("shared.entropy_gradient", "log-probs to -690", TERMS)
+def _(rng: np.random.Generator) -> Iterator[Pair]:
+    for _ in range(60):
+        p = a_policy(rng)
+        e = Exact(p)
+        h = entropy(e.q)
+        right = [-q * w for q, w in zip(e.q, e.w, strict=True)]
+        scale = [q * max(abs(mpmath.log(q)), h) if q else mpf(0) for q in e.q]
+        yield Pair(flat(shared.entropy_gradient(p)), right, scale, repr(p.log_probs))

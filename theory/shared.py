@@ -12,24 +12,17 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import ArrayLike
 
-from diffsmooth.theory.policy import Policy
+from diffsmooth.theory.gradients import expected_gradient
+from diffsmooth.theory.policy import Policy, about_mean_and_entropy
 
 Float = npt.NDArray[np.float64]
 
 
 def entropy_gradient(policy: Policy) -> Float:
     """(K,) dH(q)/dtheta: -q (log q + H(q)) on correct answers, 0 on the others (theory.md F1)."""
-    log_q = np.where(policy.correct, policy.log_probs - policy.log_C, 0.0)
-    q = np.where(policy.correct, np.exp(log_q), 0.0)
-    h = -float(q @ log_q)
-    return np.asarray(-q * (log_q + h), dtype=np.float64)
-
-
-def correctness_gradient(policy: Policy) -> Float:
-    """(K,) dC/dtheta: pi (r - C), with 1 - C from its own log (theory.md F1)."""
-    pi = np.exp(policy.log_probs)
-    gap = np.where(policy.correct, np.exp(policy.log_1mC), -np.exp(policy.log_C))
-    return np.asarray(pi * gap, dtype=np.float64)
+    about, _ = about_mean_and_entropy(policy.log_probs, policy.correct)
+    q = np.where(policy.correct, np.exp(policy.log_probs - policy.log_C[..., None]), 0.0)
+    return np.asarray(np.where(policy.correct, -q * about, 0.0), dtype=np.float64)
 
 
 def diversity_direction(policy: Policy, features: ArrayLike) -> Float:
@@ -47,7 +40,7 @@ def critical_strength(policy: Policy, features: ArrayLike) -> float:
     itself raises H(q); nan where the parameters cannot change H(q) at all.
     """
     phi = _features(policy, features)
-    push, reward = phi.T @ entropy_gradient(policy), phi.T @ correctness_gradient(policy)
+    push, reward = phi.T @ entropy_gradient(policy), phi.T @ expected_gradient(policy)
     own = float(push @ push)
     return float("nan") if own == 0 else -float(push @ reward) / (float(np.exp(policy.log_C)) * own)
 

@@ -152,6 +152,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
     from hypothesis import strategies as st
 
     from diffsmooth.theory import shared
+    from diffsmooth.theory.gradients import expected_gradient
     from diffsmooth.theory.policy import Policy
     from diffsmooth.theory.rules import DrGRPO, Smoothed, SmoothingTerm
     from diffsmooth.theory.verify import random
@@ -174,7 +175,7 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         worst = largest(
             worst,
             np.abs(shared.entropy_gradient(policy) - v),
-            np.abs(shared.correctness_gradient(policy) - d),
+            np.abs(expected_gradient(policy) - d),
             np.abs(shared.diversity_direction(policy, phi) - u),
         )
         if float(u @ u) > 1e-12:
