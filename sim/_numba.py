@@ -103,13 +103,27 @@ def _max(x):
 
 
 @njit(inline="always")
-def _bernstein(coefficients, x, work):
+def _bernstein(coefficients, x, rest, work):
     size = coefficients.shape[0]
     for j in range(size):
         work[j] = coefficients[j]
+    return _casteljau(size, x, rest, work)
+
+
+@njit(inline="always")
+def _kept(group, x, rest, work):
+    """What groups of ``group`` keep of a centred term, as sim.dynamics.expected.kept_share."""
+    for m in range(group):
+        work[m] = m / (m + 1.0)
+    return _casteljau(group, x, rest, work)
+
+
+@njit(inline="always")
+def _casteljau(size, x, rest, work):
+    """``rest`` is 1 - x from its own sum: near x = 1 the digits of 1 - x are lost."""
     for level in range(size - 1, 0, -1):
         for j in range(level):
-            work[j] = (1.0 - x) * work[j] + x * work[j + 1]
+            work[j] = rest * work[j] + x * work[j + 1]
     return work[0]
 
 
@@ -125,7 +139,10 @@ def _policy(theta, reward, coefficients, right, wrong, centred, group, rate, cou
         total = _sum(weight)
         mass = _dot(weight, reward)
         success = min(mass / total, 1.0)
-        push = _bernstein(coefficients, success, work)
+        for j in range(size):
+            advantage[j] = 1.0 - reward[j]
+        rest = min(_dot(weight, advantage) / total, 1.0)
+        push = _bernstein(coefficients, success, rest, work)
         if smooth:
             shift = top + math.log(total)
             centre, share = shift, 1.0
@@ -134,8 +151,7 @@ def _policy(theta, reward, coefficients, right, wrong, centred, group, rate, cou
                     advantage[j] = reward[j] * theta[j]
                 centre = _dot(weight, advantage) / mass
                 if group > 0:
-                    miss = -math.expm1(group * math.log1p(-success)) if success < 1.0 else 1.0
-                    share = 1.0 - miss / (group * success)
+                    share = _kept(group, success, rest, work)
             slope = share * right
             for j in range(size):
                 inside = push + slope * (theta[j] - centre)
@@ -163,7 +179,7 @@ def _memory(size, degree):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def steps(theta, reward, coefficients, right, wrong, centred, group, rate, count):
-    memory = _memory(theta.shape[1], coefficients.shape[0])
+    memory = _memory(theta.shape[1], max(coefficients.shape[0], group))
     for row in range(theta.shape[0]):
         mine = reward[row % reward.shape[0]]
         _policy(theta[row], mine, coefficients, right, wrong, centred, group, rate, count, memory)

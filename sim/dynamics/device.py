@@ -42,19 +42,21 @@ def exact_steps_on(
         form = linear(rule, group_size)
         theta = torch.as_tensor(logits[copy], device=where).clone()
         coefficients = [float(c) for c in form.coefficients]
+        # As sim.dynamics.expected.kept_share: a sum of terms of one sign.
+        shares = [m / (m + 1) for m in range(form.group_size or 0)]
         for _ in range(count):
             log_probs = torch.log_softmax(theta, dim=-1)
             pi = torch.exp(log_probs)
             mass = pi * reward
             success = torch.clamp(mass.sum(-1, keepdim=True), max=1.0)
+            rest = torch.clamp((pi * (1.0 - reward)).sum(-1, keepdim=True), max=1.0)
             right = form.right * log_probs
             if form.centred:
                 centre = (mass * log_probs).sum(-1, keepdim=True) / success
                 right = form.right * (log_probs - centre)
                 if form.group_size:
-                    miss = -torch.expm1(form.group_size * torch.log1p(-success))
-                    right = right * (1.0 - miss / (form.group_size * success))
-            push = _bernstein(coefficients, success)
+                    right = right * _bernstein(shares, success, rest)
+            push = _bernstein(coefficients, success, rest)
             advantage = reward * (push + right) + (1.0 - reward) * form.wrong * log_probs
             theta += float(rate) * pi * (advantage - (pi * advantage).sum(-1, keepdim=True))
         out[copy] = theta.cpu().numpy()
@@ -73,11 +75,11 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _bernstein(coefficients: Sequence[float], x: torch.Tensor) -> torch.Tensor:
+def _bernstein(coefficients: Sequence[float], x: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
     """theory.utilities.bernstein for tensors, where the polynomial has some degree."""
     import torch
 
     rows = [torch.full_like(x, c) for c in coefficients]
     while len(rows) > 1:
-        rows = [(1 - x) * a + x * b for a, b in pairwise(rows)]
+        rows = [rest * a + x * b for a, b in pairwise(rows)]
     return rows[0]

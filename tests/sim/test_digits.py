@@ -84,3 +84,28 @@ def test_the_divergence_of_a_run_that_has_hardly_moved(step: float) -> None:
             )
         right = mpmath.fsum(per_prompt) / len(per_prompt)
     assert found == pytest.approx(float(right), rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("place", ["kernel", "torch"])
+def test_kernels_keep_the_share_of_a_group_at_a_tiny_correctness(place: str) -> None:
+    """A step of a centred rule from C = 1e-15: groups of 8 keep 1 - E[1/k] = 7 C/2 of the term."""
+    from diffsmooth.sim import kernels
+    from diffsmooth.sim.dynamics import compiled
+    from diffsmooth.sim.dynamics.device import exact_steps_on
+
+    strength = rate = 1e15
+    made = rule("two-part", base="vanilla", g_correct=strength)
+    logits = np.log(np.array([[[7e-16, 3e-16, 0.5, 0.5 - 1e-15]]]))
+    verified = np.array([[1.0, 1.0, 0.0, 0.0]])
+    if place == "torch":
+        moved = exact_steps_on("cpu", logits, verified, [made], rates=[rate], count=1, group_size=8)
+    elif not kernels.available():
+        pytest.skip("needs numba")
+    else:
+        moved = logits.copy()
+        compiled.exact_steps(moved, verified, [made], rates=[rate], count=1, group_size=8)
+    pi = np.exp(logits[0, 0, :2])
+    c = pi.sum()
+    about = np.log(pi) - (pi * np.log(pi)).sum() / c
+    expected = rate * pi * (1 - strength * 3.5 * c * about)
+    np.testing.assert_allclose((moved - logits)[0, 0, :2], expected, rtol=1e-12)
