@@ -10,6 +10,7 @@ from diffsmooth.sim import charts
 from diffsmooth.sim.atlas import Standing, load, standings
 from diffsmooth.sim.cells import REFERENCE, Cell
 from diffsmooth.sim.heuristics import HEURISTICS
+from diffsmooth.sim.intervals import LEAST
 from diffsmooth.sim.paths import Dynamics, closed_heuristics, linear_heuristics
 from diffsmooth.sim.regimes import regime
 from diffsmooth.sim.sweep import compute, path
@@ -77,12 +78,14 @@ def show(cell: Cell, table: list[Standing], primary: str) -> None:
             f"{s.reference:.3f}",
             f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
             if isfinite(d.low)
-            else f"{d.value:+.3f}, too few seeds",
+            else f"{d.value:+.3f}",
             f"{s.improvement:.2f}",
             f"{round(s.reached * s.seeds)} of {s.seeds}" + ("" if s.keeps_up else ", lost"),
         )
     console = Console()
     console.print(grid)
+    if any(s.seeds < LEAST for s in table):
+        console.print(f"no intervals: they need {LEAST} compared seeds, half of --seeds")
     if not all(s.keeps_up for s in table):
         console.print(
             "lost: reaches the matched pass@1 on too few seeds; there it counts with what it ended "
