@@ -399,8 +399,9 @@ def winners(table: pa.Table, match: str, link: str, path: Path) -> Path:
             ax.set_yticks(y, names if ax is effect else [], fontsize=8)
             ax.set_ylim(-0.7, len(names) - 0.3)
             ax.axvline(0, color="black", lw=1)
+        effect.xaxis.get_major_locator().set_params(nbins=5)
         for ax in (first, sure):
-            ax.xaxis.get_major_locator().set_params(integer=True)
+            ax.xaxis.get_major_locator().set_params(integer=True, nbins=6)
         sure.xaxis.set_major_formatter(lambda x, _: f"{abs(x):.0f}")
         figure.suptitle(
             f"{link}: every remedy, tuned, over {len(set(data['cell'][at]))} cells "

@@ -65,8 +65,7 @@ def show(cell: Cell, table: list[Standing], primary: str) -> None:
 
     grid = Table(box=None, pad_edge=False, title=f"{cell.regime}: {primary} at matched pass@1")
     names = ("remedy", "strength", "rate", primary, REFERENCE, "difference, 95 %", "P(better)")
-    names += ("reached",)
-    for name in names:
+    for name in (*names, "reached"):
         grid.add_column(name, justify="left" if name == "remedy" else "right")
     for s in table:
         d = s.difference
