@@ -13,6 +13,7 @@ from diffsmooth.sim.heuristics import HEURISTICS
 from diffsmooth.sim.intervals import LEAST
 from diffsmooth.sim.paths import Dynamics, closed_heuristics, linear_heuristics
 from diffsmooth.sim.regimes import regime
+from diffsmooth.sim.regimes.base import LINKS
 from diffsmooth.sim.sweep import compute, path
 
 #: At most this many remedies in one figure.
@@ -82,6 +83,9 @@ def show(cell: Cell, table: list[Standing], primary: str) -> None:
             f"{round(s.reached * s.seeds)} of {s.seeds}" + ("" if s.keeps_up else ", lost"),
         )
     console = Console()
+    place = regime(cell.regime)
+    at = "" if place.survive is None else f", survive {place.survive:g}"
+    console.print(f"test: {place.link}{at}: {LINKS[place.link]}", highlight=False)
     console.print(grid)
     if any(s.seeds < LEAST for s in table):
         console.print(f"no intervals: they need {LEAST} compared seeds, half of --seeds")

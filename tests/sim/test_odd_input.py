@@ -133,4 +133,6 @@ def test_a_twin_is_run_at_its_own_trials(monkeypatch):
 def test_four_seeds_compare_without_an_interval(tmp_path, capsys):
     words = f"simulate maze/0 --seeds 4 --heuristics grpo maxrl --out {tmp_path}"
     assert main(words.split()) == 0
-    assert "no intervals: they need 3" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no intervals: they need 3" in said
+    assert "test: same problems" in said
