@@ -68,7 +68,7 @@ def write_findings(out: Path, page: Path) -> Path:
     shares = records.read_table(tables["shares"]).to_pylist()
     remedies = list(dict.fromkeys(r["heuristic"] for r in rows))
     parts = ["# Where each remedy helps: the atlas's findings", _first_lines(rows)]
-    parts += [_lead(rows, remedies)]
+    parts += [_lead(rows, remedies, records.read_json(out / "atlas.json")["command"])]
     for link in LINKS:
         there = [r for r in rows if r["link"] == link]
         if not there:
@@ -94,7 +94,8 @@ def write_findings(out: Path, page: Path) -> Path:
                 "interval over cells; thin: the middle 80 % of cells), cells in which a remedy "
                 "comes first, cells in which it is surely below or above GRPO"
             )
-            parts += _picture(out, page, winners_name(match, link), caption)
+            if match == "pass@1":  # the others are in the atlas's own page
+                parts += _picture(out, page, winners_name(match, link), caption)
     parts += ["## Does the theory name the winner?", _WORTH, _agreement(shares)]
     for name, caption in FIGURES.items():
         parts += _picture(out, page, f"{name}.png", caption)
@@ -181,7 +182,8 @@ def _of_one(rows: Sequence[dict[str, Any]], name: str) -> str:
         mine = [r for r in rows if r["link"] == link and r["match"] == "pass@1"]
         values = differences(mine).get(name)
         if values:
-            said.append(f"{_mean(values)} in {len(values)} cells with {link}")
+            where = "in the control" if link == "control" else f"with {link}"
+            said.append(f"{_mean(values)} {where} ({len(values)} cells)")
     return f"By link, **{name}** has a mean difference to GRPO of {'; '.join(said)}."
 
 
@@ -228,17 +230,16 @@ def _by_survive(rows: Sequence[dict[str, Any]]) -> str:
     return markdown(("remedy", *head), body)
 
 
-def _lead(rows: Sequence[dict[str, Any]], remedies: Sequence[str]) -> str:
+def _lead(rows: Sequence[dict[str, Any]], remedies: Sequence[str], command: str) -> str:
     cells = {r["cell"] for r in rows}
     regimes = list(dict.fromkeys(r["regime"] for r in rows))
     return (
-        f"Made by `diffsmooth atlas --page docs/atlas.md` from the tables of {len(cells)} cells in "
+        f"Made by `{command} --page docs/atlas.md` from the tables of {len(cells)} cells in "
         f"{len(regimes)} regimes ({', '.join(regimes)}), {len(remedies)} remedies. Every remedy, "
         "GRPO among them, is tuned over fifteen trials on the even seeds: five strengths at "
         "half, one and two times the learning rate, or fifteen learning rates where a rule has no "
         f"strength; a rate other than the middle one won {_moved(rows):.0%} of the tunings. "
-        "Differences are to GRPO in the regime's measure (pass@16 on test prompts; "
-        "distinct solutions or H(q) where the regime says so), paired over the odd seeds "
+        "Differences are to GRPO in pass@16 on test prompts, paired over the odd seeds "
         f"({max(r['seeds'] for r in rows)} a cell). A seed on which a remedy does not reach the "
         "matched level is lost: there it counts with what it ended with and with no more than "
         "GRPO has. A remedy that reaches the level on less than 90 % of the seeds is *lost* in "
@@ -404,9 +405,9 @@ def _mean(values: Sequence[float]) -> str:
     if not values:
         return "none"
     mean = mean_or_point(values)
-    if np.isnan(mean.low):
-        return f"{mean.value:+.3f}"
-    return f"{mean.value:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"
+    # Adding 0 turns a rounded -0 into 0.
+    value, low, high = (round(x, 3) + 0.0 for x in (mean.value, mean.low, mean.high))
+    return f"{value:+.3f}" if np.isnan(low) else f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def markdown(head: Sequence[str], body: Iterable[Sequence[Any]]) -> str:

@@ -94,6 +94,7 @@ def make_atlas(
     per_cell, shares = agreement(chosen, out)
     for name, value in (("summary", table), ("agreement", per_cell), ("shares", shares)):
         records.write_table(out / f"{name}.parquet", value)
+    records.write_json(out / "atlas.json", {"command": command})
     result = _page(out, chosen, table, shares, command)
     for row in shares.to_pylist():
         if row["scope"] == "all":
