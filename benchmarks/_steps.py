@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from diffsmooth.sim.intervals import percentile
+
 PHASES = ("generation", "reward", "rule", "loss and gradient", "optimiser")
 
 
@@ -142,7 +144,7 @@ def overhead(records: list[dict[str, Any]], seed: int = 0) -> dict[str, float]:
 
     def interval(values: Any) -> tuple[float, float, float]:
         draws = np.median(values[rng.integers(0, n, (4000, n))], axis=1)
-        low, high = np.quantile(draws, [0.025, 0.975])
+        low, high = percentile(draws, n)
         return tuple(float(x) / step for x in (np.median(values), low, high))  # type: ignore[return-value]
 
     names = ("", "_low", "_high")

@@ -84,6 +84,10 @@ def _show(found: Simulation) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from diffsmooth.sim.intervals import LEAST
+    from diffsmooth.sim.regimes import regime
+    from diffsmooth.sim.regimes.base import LINKS
+
     standings = found.standings()
     primary, reference = found.measure, "grpo"
     grid = Table(
@@ -103,12 +107,17 @@ def _show(found: Simulation) -> None:
             f"{s.reference:.3f}",
             f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
             if isfinite(d.low)
-            else f"{d.value:+.3f}, too few seeds",
+            else f"{d.value:+.3f}",
             f"{s.improvement:.2f}",
             f"{round(s.reached * s.seeds)} of {s.seeds}" + ("" if s.keeps_up else ", lost"),
         )
     console = Console()
+    place = regime(found.cell.regime)
+    at = "" if place.survive is None else f", survive {place.survive:g}"
+    console.print(f"test: {place.link}{at}: {LINKS[place.link]}", highlight=False)
     console.print(grid)
+    if any(s.seeds < LEAST for s in standings):
+        console.print(f"no intervals: they need {LEAST} compared seeds, half of --seeds")
     if not all(s.keeps_up for s in standings):
         console.print(
             "lost: reaches the matched pass@1 on too few seeds; there it counts with what it ended "

@@ -197,14 +197,13 @@ def table(study: Study, out: Path) -> list[dict[str, Any]]:
     centre = statistics([np.full(seeds, 1 / seeds), np.full(problems, 1 / problems)])
     spans = {key: (x, x + np.nan, x + np.nan) for key, x in centre.items()}
     if min(seeds, problems) >= LEAST:
-        spans = {
-            key: jackknife(
-                lambda w, k=key: statistics(w)[k],
-                (seeds, problems),
-                bounds=limits(key, study.measurement.samples),
-            )
-            for key in centre
-        }
+        samples = study.measurement.samples
+        for key in centre:
+
+            def one(weights: Sequence[Array], key: str = key) -> Array:
+                return statistics(weights)[key]
+
+            spans[key] = jackknife(one, (seeds, problems), bounds=limits(key, samples))
     return [
         {
             "arm": name,

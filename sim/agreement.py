@@ -109,10 +109,10 @@ def _share(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         share = wilson(agree, asked)
     else:
         share = _over_cells(counts, lambda c: (c[0] + c[3]) / c.sum(), 0.0)
-        if agree in (0, asked):  # no spread over cells: what that many cells can say
-            share = clopper_pearson(len(cells) * (agree > 0), len(cells))
-        elif np.isnan(share.low):  # too few cells for a spread between them
+        if np.isnan(share.low):  # too few cells for a spread between them
             share = replace(share, low=0.0, high=1.0)
+        elif agree in (0, asked):  # no spread over cells: what that many cells can say
+            share = clopper_pearson(len(cells) * (agree > 0), len(cells))
     chance = _over_cells(counts, lambda c: float(kappa(c)), -1.0)
     return {
         "agree": agree,
@@ -152,10 +152,11 @@ def _over_cells(counts: Float, statistic: Callable[[Float], float], least: float
     unknown = Interval(value, float("nan"), float("nan"))
     if len(counts) < LEAST:
         return unknown
-    _, low, high = jackknife(lambda w: statistic(w[0] @ counts), (len(counts),))
-    if np.isnan([value, low, high]).any():
+    ends = jackknife(lambda w: statistic(w[0] @ counts), (len(counts),))
+    low, high = float(ends[1]), float(ends[2])
+    if np.isnan(value + low + high):
         return unknown
-    return Interval(value, max(float(low), least), min(float(high), 1.0))
+    return Interval(value, max(low, least), min(high, 1.0))
 
 
 def _rows(runs: dict[str, Any], name: str, strength: float) -> Any:

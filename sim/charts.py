@@ -5,7 +5,7 @@ Nothing is told by colour alone: lines differ by dashes and markers, boxes carry
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from diffsmooth.sim.cells import REFERENCE
 from diffsmooth.sim.figures import canvas, columns, style
-from diffsmooth.sim.intervals import LEAST, mean_interval
+from diffsmooth.sim.intervals import LEAST, mean_interval, mean_or_point
 from diffsmooth.sim.measures import KS
 
 if TYPE_CHECKING:
@@ -399,14 +399,45 @@ def winners(table: pa.Table, match: str, link: str, path: Path) -> Path:
             ax.set_yticks(y, names if ax is effect else [], fontsize=8)
             ax.set_ylim(-0.7, len(names) - 0.3)
             ax.axvline(0, color="black", lw=1)
+        effect.xaxis.get_major_locator().set_params(nbins=5)
         for ax in (first, sure):
-            ax.xaxis.get_major_locator().set_params(integer=True)
+            ax.xaxis.get_major_locator().set_params(integer=True, nbins=6)
         sure.xaxis.set_major_formatter(lambda x, _: f"{abs(x):.0f}")
         figure.suptitle(
             f"{link}: every remedy, tuned, over {len(set(data['cell'][at]))} cells "
             "(thick: 95 % interval of the mean; thin: middle 80 % of cells)",
             fontsize=9,
         )
+    return path
+
+
+def by_survive(rows: Sequence[dict[str, Any]], names: Sequence[str], path: Path) -> Path:
+    """Mean difference to GRPO of the named remedies by ``survive``, with 95 % over cells.
+
+    ``rows`` of the summary at one match; cells differ from one value of ``survive`` to the next.
+    """
+    levels = sorted({r["survive"] for r in rows})
+    with canvas(path, 1, 1, (6.0, 3.8)) as (_, grid):
+        ax = grid[0][0]
+        for index, name in enumerate(names):
+            found = [
+                [r["difference"] for r in rows if r["remedy"] == name and r["survive"] == x]
+                for x in levels
+            ]
+            made = [mean_or_point(values) for values in found]
+            middle = np.array([m.value for m in made])
+            reach = [middle - [m.low for m in made], [m.high for m in made] - middle]
+            at = np.array(levels) + 0.012 * (index - (len(names) - 1) / 2)
+            ax.errorbar(at, middle, yerr=reach, label=name, elinewidth=0.8, **style(index))
+        ax.axhline(0, color="black", lw=1)
+        cells = [len({r["cell"] for r in rows if r["survive"] == x}) for x in levels]
+        ax.set_xticks(levels, [f"{x:g}\n{n} cells" for x, n in zip(levels, cells, strict=True)])
+        ax.set(
+            xlabel="chance that a correct solution still passes at test (1: control)",
+            ylabel="pass@16 at test, minus GRPO's",
+        )
+        ax.legend(ncols=2, fontsize=8)
+        ax.set_title("at matched pass@1, all tuned alike; bars: 95 % over cells", fontsize=9)
     return path
 
 

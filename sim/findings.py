@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from diffsmooth import records
+from diffsmooth.sim.atlas import RATE
 from diffsmooth.sim.cells import REFERENCE
 from diffsmooth.sim.charts import level, number, winners_name
-from diffsmooth.sim.intervals import mean_or_point
+from diffsmooth.sim.intervals import LEAST, adjusted, mean_or_point, p_value
 from diffsmooth.sim.regimes.base import LINKS
 from diffsmooth.sim.remedies import REMEDIES, remedy_named
+from diffsmooth.sim.remedies.base import LEARNING_RATE
 
 #: Figures of the map that stand on the page beside the winners, with what they show.
 FIGURES = {
@@ -24,6 +26,11 @@ FIGURES = {
     "B9 and C5 predict (solid) and the measured ones (dashed)",
     "simplex": "The law of three correct answers under exact flows",
 }
+SURVIVES = (
+    "Mean difference to GRPO at matched pass@1 by the chance that a correct solution still passes "
+    "at test, the six remedies of largest mean below 1; bars: 95 % over cells. At 1 the test is "
+    "what training rewarded, and nothing is to be won"
+)
 #: What the questions put to the theory ask, and what their numbers mean.
 QUESTIONS = {
     "B9": "entropy bonus or penalty, at the KL-regularised optimum (no training; a derivative, "
@@ -61,7 +68,7 @@ def write_findings(out: Path, page: Path) -> Path:
     shares = records.read_table(tables["shares"]).to_pylist()
     remedies = list(dict.fromkeys(r["remedy"] for r in rows))
     parts = ["# Where each remedy helps: the atlas's findings", _first_lines(rows)]
-    parts += [_lead(rows, remedies)]
+    parts += [_lead(rows, remedies, records.read_json(out / "atlas.json")["command"])]
     for link in LINKS:
         there = [r for r in rows if r["link"] == link]
         if not there:
@@ -79,13 +86,16 @@ def write_findings(out: Path, page: Path) -> Path:
             parts += ["#### Every remedy against GRPO", markdown(*by_remedy(mine))]
             parts += ["#### Where remedies are below GRPO", _below(mine)]
             if link == "voided solutions" and match == "pass@1":
-                parts += ["#### By the chance that a solution still passes", _by_survive(mine)]
+                swept = [r for r in rows if np.isfinite(r["survive"]) and r["match"] == match]
+                parts += ["#### By the chance that a solution still passes", _by_survive(swept)]
+                parts += _picture(out, page, "survive.png", SURVIVES)
             caption = (
                 f"{link.capitalize()}, {level(match)}: mean difference to GRPO (thick: 95 % "
                 "interval over cells; thin: the middle 80 % of cells), cells in which a remedy "
                 "comes first, cells in which it is surely below or above GRPO"
             )
-            parts += _picture(out, page, winners_name(match, link), caption)
+            if match == "pass@1":  # the others are in the atlas's own page
+                parts += _picture(out, page, winners_name(match, link), caption)
     parts += ["## Does the theory name the winner?", _WORTH, _agreement(shares)]
     for name, caption in FIGURES.items():
         parts += _picture(out, page, f"{name}.png", caption)
@@ -104,12 +114,16 @@ def _picture(out: Path, page: Path, name: str, caption: str) -> list[str]:
 
 
 def _first_lines(rows: Sequence[dict[str, Any]]) -> str:
-    """Five plain sentences: what the test is, and what came out, with intervals and cells."""
+    """Plain sentences: what the test is, and what came out, with intervals and cells."""
     said = [
         "What the test is decides what a remedy can win, so results are given for each kind of "
-        "test on its own: "
-        + "; ".join(f"**{link}** ({text})" for link, text in LINKS.items())
-        + "."
+        "test on its own:\n\n"
+        + "\n".join(
+            f"- **{link}** ({', '.join(_regimes(rows, link))}): {text}."
+            for link, text in LINKS.items()
+            if _regimes(rows, link)
+        )
+        + "\n\nWhat came out:\n"
     ]
     for link in LINKS:
         mine = [r for r in rows if r["link"] == link and r["match"] == "pass@1"]
@@ -119,22 +133,62 @@ def _first_lines(rows: Sequence[dict[str, Any]]) -> str:
             said.append(_control(mine))
             continue
         cells = len({r["cell"] for r in mine})
-        ranked = by_remedy(mine)[1]
-        means = {
-            row[0]: float(np.mean([r["difference"] for r in mine if r["remedy"] == row[0]]))
-            for row in ranked
-        }
-        if not means:
+        by_name = differences(mine)
+        if not by_name:
             continue
-        best = max(means, key=lambda name: means[name])
+        best = max(by_name, key=lambda name: float(np.mean(by_name[name])))
         its = [r for r in mine if r["remedy"] == best]
+        up = sure_means(by_name)
+        sure = f"{len(up)} of {len(by_name)} remedies gain surely on average"
+        sure += f", {_list(up[:4])} first" if len(up) > 4 else f" ({_list(up)})" if up else ""
         said.append(
-            f"With {link}, at matched pass@1, **{best}** gains most over GRPO on average: "
-            f"{_mean([r['difference'] for r in its])} in the regime's measure over {cells} cells, "
-            f"surely above GRPO in {sum(r['better'] for r in its)} of them and surely below in "
+            f"With {link}, at matched pass@1, over {cells} cells: {sure}; the largest mean is "
+            f"that of **{best}**, {_mean(by_name[best])} over GRPO in pass@16 at test, surely "
+            f"above GRPO in {sum(r['better'] for r in its)} cells and surely below in "
             f"{sum(r['worse'] for r in its)}."
         )
-    return " ".join(said)
+    said.append(_of_one(rows, "centred"))
+    return "\n- ".join(said)
+
+
+def _regimes(rows: Sequence[dict[str, Any]], link: str) -> list[str]:
+    return list(dict.fromkeys(r["regime"] for r in rows if r["link"] == link))
+
+
+def differences(rows: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """Remedy -> its difference to GRPO in every cell."""
+    out: dict[str, list[float]] = {}
+    for r in rows:
+        if r["remedy"] != REFERENCE:
+            out.setdefault(r["remedy"], []).append(r["difference"])
+    return out
+
+
+def sure_means(by_name: dict[str, list[float]]) -> list[str]:
+    """Remedies whose mean over cells is surely above 0, the largest first.
+
+    Cells are the units; corrected for the number of remedies (Benjamini and Hochberg, 5 %).
+    """
+    names = [n for n, values in by_name.items() if len(values) >= LEAST]
+    p = adjusted([p_value(by_name[n]) for n in names])
+    up = {n: float(np.mean(by_name[n])) for n, q in zip(names, p, strict=True) if q <= RATE}
+    return [n for n in sorted(up, key=lambda n: -up[n]) if up[n] > 0]
+
+
+def _of_one(rows: Sequence[dict[str, Any]], name: str) -> str:
+    """One sentence on one remedy under every link."""
+    said = []
+    for link in LINKS:
+        mine = [r for r in rows if r["link"] == link and r["match"] == "pass@1"]
+        values = differences(mine).get(name)
+        if values:
+            where = "in the control" if link == "control" else f"with {link}"
+            said.append(f"{_mean(values)} {where} ({len(values)} cells)")
+    return f"By link, **{name}** has a mean difference to GRPO of {'; '.join(said)}."
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _control(rows: Sequence[dict[str, Any]]) -> str:
@@ -145,16 +199,18 @@ def _control(rows: Sequence[dict[str, Any]]) -> str:
     up = [r["difference"] for r in mine if r["keeps_up"]]
     sure = sum(r["better"] or r["worse"] for r in mine)
     largest = f"{max(map(abs, up)):.3f}" if up else "none"
+    above = sum(r["better"] for r in mine)
     return (
         f"In the control (`survive` = 1, {len({r['cell'] for r in mine})} cells) no solution is "
-        f"voided and differences should vanish: the mean over all remedies that keep up is "
-        f"{_mean(up)}, the largest of one remedy in one cell {largest}, and {sure} of "
-        f"{len(mine)} comparisons are surely above or below GRPO."
+        f"voided, and keeping several cannot pay: the mean difference of a remedy that reaches "
+        f"the level is {_mean(up)}, the largest in one cell {largest}; of {len(mine)} comparisons "
+        f"{above} are surely above GRPO and {sure - above} surely below "
+        f"({len(mine) - len(up)} did not reach the level)."
     )
 
 
 def _by_survive(rows: Sequence[dict[str, Any]]) -> str:
-    """Mean differences by the value of ``survive``, the leading remedies first."""
+    """Mean differences by the value of ``survive`` (1: the control), leading remedies first."""
     names = [row[0] for row in by_remedy(rows)[1]]
     levels = sorted({r["survive"] for r in rows})
     body = [
@@ -172,16 +228,16 @@ def _by_survive(rows: Sequence[dict[str, Any]]) -> str:
     return markdown(("remedy", *head), body)
 
 
-def _lead(rows: Sequence[dict[str, Any]], remedies: Sequence[str]) -> str:
+def _lead(rows: Sequence[dict[str, Any]], remedies: Sequence[str], command: str) -> str:
     cells = {r["cell"] for r in rows}
     regimes = list(dict.fromkeys(r["regime"] for r in rows))
     return (
-        f"Made by `diffsmooth atlas --page docs/atlas.md` from the tables of {len(cells)} cells in "
+        f"Made by `{command} --page docs/atlas.md` from the tables of {len(cells)} cells in "
         f"{len(regimes)} regimes ({', '.join(regimes)}), {len(remedies)} remedies. Every remedy, "
         "GRPO among them, is tuned over fifteen trials on the even seeds: five strengths at "
         "half, one and two times the learning rate, or fifteen learning rates where a rule has no "
-        "strength. Differences are to GRPO in the regime's measure (pass@16 on test prompts; "
-        "distinct solutions or H(q) where the regime says so), paired over the odd seeds "
+        f"strength; a rate other than the middle one won {_moved(rows):.0%} of the tunings. "
+        "Differences are to GRPO in pass@16 on test prompts, paired over the odd seeds "
         f"({max(r['seeds'] for r in rows)} a cell). A seed on which a remedy does not reach the "
         "matched level is lost: there it counts with what it ended with and with no more than "
         "GRPO has. A remedy that reaches the level on less than 90 % of the seeds is *lost* in "
@@ -193,6 +249,16 @@ def _lead(rows: Sequence[dict[str, Any]], remedies: Sequence[str]) -> str:
         "Where answers have one token, `token`, `spread` and `mean` are `eq6`; `psr` is `vanilla`. "
         "Who comes first is read off the seeds that give its difference, which flatters it."
     )
+
+
+def _moved(rows: Sequence[dict[str, Any]]) -> float:
+    """Share of tuned remedies (pass@1, at a strength of their own) whose rate is not 1."""
+    mine = [
+        r
+        for r in rows
+        if r["match"] == "pass@1" and remedy_named(r["remedy"]).parameter != LEARNING_RATE
+    ]
+    return float(np.mean([r["rate"] != 1 for r in mine])) if mine else 0.0
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> str:
@@ -337,9 +403,9 @@ def _mean(values: Sequence[float]) -> str:
     if not values:
         return "none"
     mean = mean_or_point(values)
-    if np.isnan(mean.low):
-        return f"{mean.value:+.3f}"
-    return f"{mean.value:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"
+    # Adding 0 turns a rounded -0 into 0.
+    value, low, high = (round(x, 3) + 0.0 for x in (mean.value, mean.low, mean.high))
+    return f"{value:+.3f}" if np.isnan(low) else f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def markdown(head: Sequence[str], body: Iterable[Sequence[Any]]) -> str:

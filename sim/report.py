@@ -18,7 +18,14 @@ from diffsmooth.sim.cells import REFERENCE, Cell
 from diffsmooth.sim.demo import LABELS
 from diffsmooth.sim.design import design, subset
 from diffsmooth.sim.figures import columns
-from diffsmooth.sim.findings import QUESTIONS, SHARES, by_remedy, share_cells
+from diffsmooth.sim.findings import (
+    QUESTIONS,
+    SHARES,
+    SURVIVES,
+    by_remedy,
+    differences,
+    share_cells,
+)
 from diffsmooth.sim.regimes import REGIMES, identities, regime
 from diffsmooth.sim.regimes.base import LINKS
 from diffsmooth.sim.remedies import REMEDIES
@@ -87,6 +94,7 @@ def make_atlas(
     per_cell, shares = agreement(chosen, out)
     for name, value in (("summary", table), ("agreement", per_cell), ("shares", shares)):
         records.write_table(out / f"{name}.parquet", value)
+    records.write_json(out / "atlas.json", {"command": command})
     result = _page(out, chosen, table, shares, command)
     for row in shares.to_pylist():
         if row["scope"] == "all":
@@ -149,6 +157,11 @@ def _page(
             "surely below or above GRPO."
         )
         body.append(page.image(file, caption, caption))
+    swept = [r for r in table.to_pylist() if np.isfinite(r["survive"]) and r["match"] == "pass@1"]
+    names = _leading([r for r in swept if r["survive"] < 1])
+    if names:
+        drawn = charts.by_survive(swept, names, figures / "survive.png")
+        body.append(page.image(drawn, SURVIVES, SURVIVES))
     body += [page.heading("Does the theory name the winner?")]
     body += [page.paragraph(_share_line(r)) for r in shares.to_pylist() if r["scope"] == "all"]
     rows = [share_cells(r) for r in shares.to_pylist() if r["scope"] != "all"]
@@ -173,6 +186,12 @@ def _page(
         out / "atlas.html", page.page("Where each remedy helps", body, footer).encode()
     )
     return out / "atlas.html"
+
+
+def _leading(rows: Sequence[dict[str, Any]], count: int = 6) -> list[str]:
+    """The remedies of largest mean difference."""
+    found = {name: float(np.mean(values)) for name, values in differences(rows).items()}
+    return sorted(found, key=lambda name: (-found[name], name))[:count]
 
 
 def winners(figures: Path, table: pa.Table) -> list[tuple[Path, str, str]]:

@@ -159,7 +159,7 @@ def simulate(
     allowed = tuple(REMEDIES) if dynamics == "sampled" else closed_remedies()
     if device is not None:
         allowed = linear_remedies()
-    chosen = named(remedies) if remedies else allowed
+    chosen = named(remedies) if remedies else allowed  # each once
     if REFERENCE not in chosen:
         chosen = (REFERENCE, *chosen)
     cell = Cell(configured(identity, parameters or {}), chosen, seeds, dynamics, device)
