@@ -94,8 +94,7 @@ def _show(found: Simulation) -> None:
         box=None, pad_edge=False, title=f"{found.cell.regime}: {primary} at matched pass@1"
     )
     names = ("remedy", "strength", "rate", primary, reference, "difference, 95 %", "P(better)")
-    names += ("reached",)
-    for name in names:
+    for name in (*names, "reached"):
         grid.add_column(name, justify="left" if name == "remedy" else "right")
     for s in standings:
         d = s.difference

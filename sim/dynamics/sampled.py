@@ -84,10 +84,10 @@ class Trainer:
                 weight *= self._passes(ratio, advantage)
                 if slope is not None:
                     weight -= scale * slope * np.sign(log_ratio)
-            whole = recalled if extra is None else scale * extra
-            if extra is not None and recalled is not None:
-                whole = whole + recalled
-            added = None if whole is None else softmax_gradient(law, whole)
+            tables = [
+                t for t in (recalled, None if extra is None else scale * extra) if t is not None
+            ]
+            added = softmax_gradient(law, sum(tables[1:], tables[0])) if tables else None
             change = token_gradient(law, rows.node, rows.where, weight)
             if added is not None:
                 change += added

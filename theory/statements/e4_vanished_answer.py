@@ -129,10 +129,10 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
         drawn = sum(
             (comb(n, k) * pi**k * (1 - pi) ** (n - k) for k in range(1, n + 1)), Fraction(0)
         )
-        return (1 - drawn) - claim.unseen(n, pi)
+        return Fraction((1 - drawn) - claim.unseen(n, pi))
 
     def speeds(q: Fraction) -> Fraction:
-        return (Fraction(1, 2) - q) - (Fraction(1, 2) - (1 - q)) - claim.replay(q, 1 - q)
+        return Fraction((Fraction(1, 2) - q) - (Fraction(1, 2) - (1 - q)) - claim.replay(q, 1 - q))
 
     return together(
         lambda: exact.inequality(

@@ -165,7 +165,8 @@ def check_random(claim: Claim, budget: Budget) -> Outcome:
         phi = [rng.normal(size=(len(p.counts), size)) for p in prompts]
         policies = [Policy.from_logits(np.log(p.probs), p.correct) for p in prompts]
         term = SmoothingTerm(1.0, 0.0, centring="correct")
-        move = sum(f.T @ p.gradient(term(p.batch())) for p, f in zip(prompts, phi, strict=True))
+        pushes = [f.T @ p.gradient(term(p.batch())) for p, f in zip(prompts, phi, strict=True)]
+        move = np.sum(pushes, axis=0)
         u = np.array([diversity_direction(p, f) for p, f in zip(policies, phi, strict=True)])
         c = np.array([float(p.probs[p.correct].sum()) for p in prompts])
         claimed = np.array(

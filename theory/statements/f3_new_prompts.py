@@ -134,7 +134,7 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
     def against(c: list[Fraction], u: list[int]) -> Fraction:
         """Minus the unweighted mean rate of a new prompt: two kinds of prompts."""
         a = sum((x * y for x, y in zip(c, u, strict=True)), Fraction(0)) / len(u)
-        return -claim.unweighted(Fraction(sum(u), len(u)), a)
+        return Fraction(-claim.unweighted(Fraction(sum(u), len(u)), a))
 
     cases = [
         {

@@ -126,7 +126,7 @@ def check_exact(claim: Claim, budget: Budget) -> Outcome:
             )
         ]
 
-    cases = [
+    cases: list[dict[str, Any]] = [
         {"u": independent(r), "b": [rng.randint(1, 5) for _ in range(r)]} for r in (1, 2, 3, 4, 5)
     ]
     updates = [
