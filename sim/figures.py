@@ -50,8 +50,6 @@ def canvas(
 
     Equal tables give equal bytes: no clock, no version in the file.
     """
-    import io
-
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -69,11 +67,20 @@ def canvas(
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
         FigureCanvasAgg(figure)
+        # A notebook shows it whether or not matplotlib's own hooks are loaded.
+        figure._repr_png_ = lambda: _png(figure)  # type: ignore[attr-defined]
         yield figure, figure.subplots(rows, columns, squeeze=False)
         if path is not None:
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
-            records.write_bytes(path, buffer.getvalue())
+            records.write_bytes(path, _png(figure))
+
+
+def _png(figure: Figure) -> bytes:
+    """Equal figures give equal bytes: no clock, no version in the file."""
+    import io
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def columns(table: pa.Table) -> dict[str, np.ndarray]:

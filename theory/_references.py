@@ -29,7 +29,7 @@ from diffsmooth.theory import (
     utilities,
 )
 from diffsmooth.theory import policy as policies
-from diffsmooth.theory.oracle import Pair, Row
+from diffsmooth.theory._pairs import Pair, Row
 from diffsmooth.theory.policy import Float, Policy
 from diffsmooth.theory.rules import FGRPO, GRPO, PKPO, REWARD_ONLY, MaxRL, PassAtK
 

@@ -29,7 +29,7 @@ def load_function(spec: str) -> Judge:
     path, _, name = spec.rpartition(":")
     if not own.is_own(spec):
         raise ValueError(f"task is {spec!r}; allowed: path/to/file.py:function")
-    function = own.load(spec, "task")
+    function = own.load(spec, "function")
     if not callable(function):
         raise ValueError(f"{path} has no function {name!r}")
     judge: Judge = function

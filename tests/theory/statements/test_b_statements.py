@@ -1,4 +1,4 @@
-"""B1-B10: each statement is green, its mutants are refuted, its text and picture render."""
+"""B1-B10: methods, text and picture (that each is green: tests/theory/verify)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from diffsmooth.theory.verify import latex
-from diffsmooth.theory.verify.core import Budget, Statement
-from diffsmooth.theory.verify.run import run_statement
+from diffsmooth.theory.verify.core import Statement
 
 MODULES = {
     "B1": "b1_gibbs",
@@ -30,16 +29,6 @@ def statement(identity: str) -> Statement[Any]:
     found = module.STATEMENT
     assert isinstance(found, Statement)
     return found
-
-
-@pytest.mark.parametrize("identity", MODULES)
-def test_green_with_every_mutant_refuted(identity: str) -> None:
-    result = run_statement(statement(identity), Budget(seed=1))
-    reds = [(m.name, m.verdict, m.detail, m.counterexample) for m in result.methods if not m.green]
-    passed = [(m.name, m.detail) for m in result.mutants if not m.green]
-    assert not reds
-    assert not passed
-    assert result.id == identity
 
 
 @pytest.mark.parametrize("identity", MODULES)
