@@ -91,6 +91,6 @@ def show(cell: Cell, table: list[Standing], primary: str) -> None:
         console.print(f"no intervals: they need {LEAST} compared seeds, half of --seeds")
     if not all(s.keeps_up for s in table):
         console.print(
-            "lost: reaches the matched pass@1 on too few seeds; there it counts with what it ended "
-            "with, and ranks last"
+            "lost: reaches the matched pass@1 on too few seeds and ranks last; a seed without it "
+            "counts less than GRPO"
         )
