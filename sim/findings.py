@@ -190,6 +190,14 @@ def _of_one(rows: Sequence[dict[str, Any]], name: str) -> str:
     return f"By link, **{name}** has a mean difference to GRPO of {'; '.join(said)}."
 
 
+def _per_cell(rows: Iterable[dict[str, Any]]) -> list[float]:
+    """Means of the differences in each cell: cells are the units, remedies of one cell are not."""
+    found: dict[str, list[float]] = {}
+    for r in rows:
+        found.setdefault(r["cell"], []).append(r["difference"])
+    return [float(np.mean(values)) for values in found.values()]
+
+
 def _list(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
@@ -199,14 +207,14 @@ def _control(rows: Sequence[dict[str, Any]]) -> str:
     mine = [r for r in rows if r["match"] == "pass@1" and r["heuristic"] != REFERENCE]
     if not mine:
         return "In the control nothing was compared."
-    up = [r["difference"] for r in mine if r["keeps_up"]]
+    up = [r for r in mine if r["keeps_up"]]
     sure = sum(r["better"] or r["worse"] for r in mine)
-    largest = f"{max(map(abs, up)):.3f}" if up else "none"
+    largest = f"{max(abs(r['difference']) for r in up):.3f}" if up else "none"
     above = sum(r["better"] for r in mine)
     return (
         f"In the control (`survive` = 1, {len({r['cell'] for r in mine})} cells) no solution is "
         f"voided, and keeping several cannot pay: the mean difference of a remedy that reaches "
-        f"the level is {_mean(up)}, the largest in one cell {largest}; of {len(mine)} comparisons "
+        f"the level is {_mean(_per_cell(up))}, the largest in one cell {largest}; of {len(mine)} comparisons "
         f"{above} are surely above GRPO and {sure - above} surely below "
         f"({len(mine) - len(up)} did not reach the level)."
     )
@@ -328,7 +336,7 @@ def _parts(rows: Sequence[dict[str, Any]]) -> str:
             "GRPO" if r["heuristic"] == REFERENCE else r["part"] for r in mine if r["rank"] == 0
         )
         means = [
-            _mean([r["difference"] for r in mine if r["part"] == p and r["heuristic"] != REFERENCE])
+            _mean(_per_cell(r for r in mine if r["part"] == p and r["heuristic"] != REFERENCE))
             for p in parts
         ]
         body.append((regime, *(first[p] for p in (*parts, "GRPO")), *means))
