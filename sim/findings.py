@@ -214,8 +214,8 @@ def _control(rows: Sequence[dict[str, Any]]) -> str:
     return (
         f"In the control (`survive` = 1, {len({r['cell'] for r in mine})} cells) no solution is "
         f"voided, and keeping several cannot pay: the mean difference of a remedy that reaches "
-        f"the level is {_mean(_per_cell(up))}, the largest in one cell {largest}; of {len(mine)} comparisons "
-        f"{above} are surely above GRPO and {sure - above} surely below "
+        f"the level is {_mean(_per_cell(up))}, the largest in one cell {largest}; of {len(mine)} "
+        f"comparisons {above} are surely above GRPO and {sure - above} surely below "
         f"({len(mine) - len(up)} did not reach the level)."
     )
 

@@ -84,9 +84,9 @@ class Trainer:
                 weight *= self._passes(ratio, advantage)
                 if slope is not None:
                     weight -= scale * slope * np.sign(log_ratio)
-            whole = recalled if extra is None else scale * extra
-            if extra is not None and recalled is not None:
-                whole = whole + recalled
+            whole = None if extra is None else scale * extra
+            if recalled is not None:
+                whole = recalled if whole is None else whole + recalled
             added = None if whole is None else softmax_gradient(law, whole)
             change = token_gradient(law, rows.node, rows.where, weight)
             if added is not None:
