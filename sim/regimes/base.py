@@ -104,7 +104,8 @@ class Regime(ABC):
         if self.survive is None:
             raise ValueError(f"{self.name}: has no survive; its test does not void solutions")
         me: Any = self
-        return replace(me, survive=chance)
+        changed: Regime = replace(me, survive=chance)
+        return changed
 
     def environment(self, seeds: range) -> Environment:
         """The problem sets of the given seeds, stacked; a seed's problems depend on it alone."""
