@@ -29,7 +29,7 @@ class Atlas:
 
     cells: int | None = None
     """Cells of the map, the same number of each family, chosen to span every parameter and the
-    values of ``survive``; 8 a family if the option is left out (half an hour on two free cores)."""
+    values of ``survive``; 8 a family if the option is left out (over half an hour on two cores)."""
 
     full: bool = False
     """All 303 cells of the sweeps, at each family's own ``survive``, instead of ``--cells``."""

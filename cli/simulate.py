@@ -119,6 +119,6 @@ def _show(found: Simulation) -> None:
         console.print(f"no intervals: they need {LEAST} compared seeds, half of --seeds")
     if not all(s.keeps_up for s in standings):
         console.print(
-            "lost: reaches the matched pass@1 on too few seeds; there it counts with what it ended "
-            "with, and ranks last"
+            "lost: reaches the matched pass@1 on too few seeds and ranks last; a seed without it "
+            "counts less than GRPO"
         )

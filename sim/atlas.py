@@ -5,7 +5,8 @@ and compared on the odd ones, so that none is judged on the seeds that chose its
 is asked of pairs: a remedy and the reference (GRPO, tuned alike) on every odd seed.
 
 A seed on which a remedy does not reach the matched level is a seed that it has lost: there it
-counts with the value that it ended with, and with no more than the reference has.  A remedy that
+counts with the value that it ended with, with no more than the reference has, times the share of
+the level that it ended at; always less than the reference.  A remedy that
 reaches the level on less than :data:`REACH` of the odd seeds ranks behind all that do, whatever its
 values, and is never surely above.  Two comparisons need no level: at equal steps, and the area
 under the frontier.
@@ -97,27 +98,28 @@ class _Trial:
 def standings(runs: Mapping[str, Any], primary: str, match: str) -> list[Standing]:
     """Every remedy of a cell by its difference to the reference, the best first.
 
-    Those that do not keep up with the matched level come last, with what they ended with.  ``runs``
-    are the columns of a cell's table; without a column ``final:{primary}`` a lost seed counts 0,
-    the least that any measure can be.  Empty without the reference.
+    Those that do not keep up with the matched level come last.  ``runs`` are the columns of a
+    cell's table; where it does not say how a run ended (``final:{primary}``, ``final:{match}`` and
+    ``at {match}:{match}``) a lost seed counts 0, the least that any measure can be.  Empty without
+    the reference.
     """
     column = runs[f"at {match}:{primary}"].astype(np.float64)
-    final = runs.get(f"final:{primary}")
-    ended = np.zeros_like(column) if final is None else final.astype(np.float64)
     odd = runs["seed"] % 2 == 1
     plain = _rows(runs, REFERENCE, REFERENCE_STRENGTH)
     if np.isnan(column[plain]).all():
         return []
+    losses = _Losses.of(runs, primary, match, plain)
     # The reference sets the level at its own rate; where another rate misses it, that stands in.
-    own = np.where(np.isnan(column[plain]), ended[plain], column[plain])
-    tuned = _tuned(runs, column, ended, own, REFERENCE)
+    own = np.where(np.isnan(column[plain]), losses.ended[plain], column[plain])
+    tuned = _tuned(runs, column, losses, own, REFERENCE)
     base = np.where(tuned.arrived, tuned.values, own[runs["seed"][plain] % 2 == 1])
-    chosen = {REFERENCE: replace(tuned, values=base)}
+    chosen = {REFERENCE: replace(tuned, values=base, arrived=np.ones(len(base), dtype=np.bool_))}
     for name in dict.fromkeys(runs["remedy"]):
         if name != REFERENCE:
-            found = _tuned(runs, column, ended, own, name)
-            lost = np.minimum(ended[_rows(runs, name, found.strength, found.rate) & odd], base)
-            chosen[name] = replace(found, values=np.where(found.arrived, found.values, lost))
+            found = _tuned(runs, column, losses, own, name)
+            rows = _rows(runs, name, found.strength, found.rate) & odd
+            values = np.where(found.arrived, found.values, losses.counted(rows, base))
+            chosen[name] = replace(found, values=values)
     out = [
         Standing(
             name,
@@ -147,7 +149,34 @@ def _p(difference: Float) -> float:
     return p_value(difference) if len(difference) >= LEAST else 1.0
 
 
-def _tuned(runs: Mapping[str, Any], column: Float, ended: Float, plain: Float, name: str) -> _Trial:
+@dataclass(frozen=True)
+class _Losses:
+    """(rows,) each: what a run ended with, and the share of the level that it ended at."""
+
+    ended: Float
+    share: Float
+
+    @classmethod
+    def of(cls, runs: Mapping[str, Any], primary: str, match: str, plain: Bool) -> _Losses:
+        """Read off the table; zeros where it does not say how a run ended."""
+        names = (f"final:{primary}", f"final:{match}", f"at {match}:{match}")
+        if not all(name in runs for name in names):
+            nothing = np.zeros(len(plain))
+            return cls(nothing, nothing)
+        ended, level, goals = (np.asarray(runs[name], dtype=np.float64) for name in names)
+        goal = dict(zip(runs["seed"][plain].tolist(), goals[plain], strict=True))
+        asked = np.array([goal[seed] for seed in runs["seed"].tolist()])
+        share = np.divide(level, asked, out=np.zeros_like(level), where=asked > 0)
+        return cls(ended, np.clip(share, 0.0, 1.0))
+
+    def counted(self, rows: Bool, reference: Float) -> Float:
+        """What the lost seeds of ``rows`` count."""
+        return np.asarray(np.minimum(self.ended[rows], reference) * self.share[rows])
+
+
+def _tuned(
+    runs: Mapping[str, Any], column: Float, losses: _Losses, plain: Float, name: str
+) -> _Trial:
     """The trial that is best on the even seeds, and its values on the odd ones.
 
     Best by the mean difference to the reference at its own learning rate, lost seeds counted, of
@@ -160,7 +189,7 @@ def _tuned(runs: Mapping[str, Any], column: Float, ended: Float, plain: Float, n
         rows = _rows(runs, name, strength, rate)
         value, even = column[rows], runs["seed"][rows] % 2 == 0
         arrived = ~np.isnan(value)
-        counted = np.where(arrived, value, np.minimum(ended[rows], plain))
+        counted = np.where(arrived, value, losses.counted(rows, plain))
         share = float(arrived[even].mean())
         score = (min(share, REACH), float((counted - plain)[even].mean()))
         if best is None or score > best[0]:

@@ -84,10 +84,10 @@ class Trainer:
                 weight *= self._passes(ratio, advantage)
                 if slope is not None:
                     weight -= scale * slope * np.sign(log_ratio)
-            tables = [
-                t for t in (recalled, None if extra is None else scale * extra) if t is not None
-            ]
-            added = softmax_gradient(law, sum(tables[1:], tables[0])) if tables else None
+            whole = None if extra is None else scale * extra
+            if recalled is not None:
+                whole = recalled if whole is None else whole + recalled
+            added = None if whole is None else softmax_gradient(law, whole)
             change = token_gradient(law, rows.node, rows.where, weight)
             if added is not None:
                 change += added

@@ -143,18 +143,26 @@ def test_missing_the_level_is_a_loss_that_is_counted():
     some = base + 0.3
     some[[1, 3]] = np.nan
     tables = [_rows("grpo", base), _rows("kl", some), _rows("eq6", np.full(8, np.nan))]
-    for final in (None, 0.9, 0.1):
+    for final, share in ((None, 0.0), (0.9, 0.75), (0.1, 0.75), (0.9, 0.999)):
         runs = {k: np.concatenate([t[k] for t in tables]) for k in tables[0]}
         if final is not None:  # what a remedy ended with never beats the level it did not reach
             runs["final:m"] = np.full(24, final)
+            runs["at pass@1:pass@1"] = np.where(np.isnan(runs["at pass@1:m"]), np.nan, 0.8)
+            runs["final:pass@1"] = np.full(24, 0.8 * share)
         table = standings(runs, "m", "pass@1")
         assert table[0].remedy == "grpo"
         assert {s.remedy for s in table} == {"grpo", "kl", "eq6"}
         never = next(s for s in table if s.remedy == "eq6")
         assert (never.reached, never.keeps_up) == (0.0, False)
+        assert never.difference.value < 0
         assert never.difference.value == pytest.approx(
-            float(np.minimum(0, (final or 0.0) - base[1::2]).mean())
+            float((np.minimum(final or 0.0, base[1::2]) * share - base[1::2]).mean())
         )
+        assert never.improvement < 0.5
+        kl = next(s for s in table if s.remedy == "kl")
+        assert (kl.seeds, kl.reached, kl.keeps_up) == (4, 0.5, False)
+        assert kl.difference.value < 0.15  # two seeds of +.3 and two lost ones
+        assert table[0].reached == 1
 
 
 def test_a_stored_cell_is_not_read_back_after_a_change(serial, monkeypatch):
@@ -246,6 +254,20 @@ def test_the_atlas_end_to_end(tmp_path):
     above, below = sum(r["better"] for r in rows), sum(r["worse"] for r in rows)
     assert f"| centred | within | {above} | {below} | {len(rows) - above - below} |" in findings
     assert (tmp_path / "docs" / "figures" / "atlas-theory.png").is_file()
+    assert (tmp_path / "docs" / "figures" / "atlas-survive.png").is_file()
+    assert "diffsmooth atlas --regimes maze bandit --heuristics" in findings
+    # What the test is stands in the first lines; where nothing is voided nothing is to be won.
+    first = findings[: findings.index("Made by")]
+    for link in ("voided solutions** (bandit)", "same problems** (maze)", "control** (bandit)"):
+        assert link in first
+    control = [
+        r
+        for r in records.read_table(tmp_path / "summary.parquet").to_pylist()
+        if r["link"] == "control" and r["match"] == "pass@1"
+    ]
+    assert {r["survive"] for r in control} == {1.0}
+    assert max(abs(r["difference"]) for r in control if r["keeps_up"]) < 0.01
+    assert not any(r["better"] for r in control)
     with pytest.raises(FileNotFoundError, match="run diffsmooth atlas"):
         write_findings(tmp_path / "nowhere", tmp_path / "atlas.md")
 
