@@ -90,7 +90,7 @@ def design(names: Sequence[str], cells: int) -> list[str]:
     for place, name in enumerate(names):
         count = cells // len(names) + (place < cells % len(names))
         candidates = [
-            identity if level is None else f"{identity}@survive={level:g}"
+            identity if level is None else f"{identity}:survive={level:g}"
             for identity in identities((name,))
             for level in (SURVIVE if "survive" in parameters(REGIMES[name]()) else (None,))
         ]

@@ -109,7 +109,7 @@ def test_each_regime_says_what_its_test_is(name):
     if place.survive is None:
         return
     for chance in SURVIVE:
-        made = regime(f"{name}@survive={chance:g}")
+        made = regime(f"{name}:survive={chance:g}")
         assert made.survive == chance
         assert made.link == ("control" if chance == 1 else "voided solutions")
         drawn = made.environment(range(8))

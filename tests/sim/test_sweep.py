@@ -216,7 +216,7 @@ def test_subsets_keep_the_range_of_every_parameter(name, every):
 def test_where_every_solution_survives_the_test_is_the_training():
     for place in ("bandit", "tree", "noisy/30"):
         laboratory = Laboratory(
-            regime(f"{place}@survive=1"), range(2), training=Training(6, checkpoints=3)
+            regime(f"{place}:survive=1"), range(2), training=Training(6, checkpoints=3)
         )
         measures = laboratory.run("centred").measures
         for k in KS:
