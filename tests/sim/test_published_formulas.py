@@ -216,6 +216,10 @@ TRANSCRIBED = {
 }
 #: Heuristics that act on tokens or on the update; tested in test_tokens.py and test_adaptive.py.
 ELSEWHERE = {"token", "clip-higher", "clip-cov", "kl-cov", "simko", "adaptive"}
+#: The relative rule, alone and with another base: tests/theory/rules/test_relative.py.
+ELSEWHERE |= {"relative", "unit", "unit-maxrl"}
+#: A rule with replay, which is no rule: test_memory.py.
+ELSEWHERE |= {"replay", "maxrl-replay", "centred-replay", "three-levers", "unit-replay"}
 
 
 def batch(groups: list[Group], order: np.ndarray | None = None) -> GroupBatch:
@@ -273,7 +277,7 @@ def test_neutral_strength_is_the_base(name):
         )
     got = np.asarray(update.rule(data)).reshape(-1)
     base = {"two-part": "pass-at-k", "two-part-maxrl": "maxrl"}
-    base |= {"reward": "dr-grpo", "mara": "dr-grpo"}
+    base |= {"reward": "dr-grpo", "mara": "dr-grpo", "maxrl-replay": "maxrl"}
     name_of_base = base.get(name, "grpo")
     strength = 4 if name_of_base == "pass-at-k" else 1.0
     expected = heuristic(name_of_base).at(strength).rule(data)
