@@ -114,7 +114,7 @@ def standings(runs: Mapping[str, Any], primary: str, match: str) -> list[Standin
     tuned = _tuned(runs, column, losses, own, REFERENCE)
     base = np.where(tuned.arrived, tuned.values, own[runs["seed"][plain] % 2 == 1])
     chosen = {REFERENCE: replace(tuned, values=base, arrived=np.ones(len(base), dtype=np.bool_))}
-    for name in dict.fromkeys(runs["remedy"]):
+    for name in dict.fromkeys(map(str, runs["remedy"])):
         if name != REFERENCE:
             found = _tuned(runs, column, losses, own, name)
             rows = _rows(runs, name, found.strength, found.rate) & odd

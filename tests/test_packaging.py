@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -108,3 +109,17 @@ def test_the_installed_wheel_answers(built: tuple[Path, Path], tmp_path: Path) -
     )  # fmt: skip
     assert str(site) in out.stdout
     assert "diffsmooth 0." in out.stdout
+
+
+def test_the_readme_says_what_the_map_says() -> None:
+    """Every mean with its interval in the map's paragraph stands in docs/atlas.md."""
+    readme, atlas = (ROOT / name for name in ("README.md", "docs/atlas.md"))
+    whole = readme.read_text(encoding="utf-8")
+    start = whole.index("docs/figures/atlas-survive.png")
+    paragraph = whole[start : whole.index("docs/atlas.md", start)]
+    found = re.findall(r"([+-]\.\d+) \[(-?\.\d+), (-?\.\d+)\]", paragraph)
+    assert len(found) == 3
+    page = atlas.read_text(encoding="utf-8")
+    for mean, *ends in found:
+        low, high = (float(end) for end in ends)
+        assert f"{float(mean):+.3f} [{low:+.3f}, {high:+.3f}]" in page

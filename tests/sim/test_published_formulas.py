@@ -316,6 +316,6 @@ def test_touching_incorrect_answers_is_classified():
         assert changed == remedy.touches_incorrect, name
 
 
-def test_unknown_heuristic_names_the_nearest():
+def test_unknown_remedy_names_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'centred'"):
         remedy_named("centered")

@@ -255,7 +255,7 @@ def test_the_atlas_end_to_end(tmp_path):
     assert f"| centred | within | {above} | {below} | {len(rows) - above - below} |" in findings
     assert (tmp_path / "docs" / "figures" / "atlas-theory.png").is_file()
     assert (tmp_path / "docs" / "figures" / "atlas-survive.png").is_file()
-    assert "diffsmooth atlas --regimes maze bandit --heuristics" in findings
+    assert "diffsmooth atlas --regimes maze bandit --remedies" in findings
     # What the test is stands in the first lines; where nothing is voided nothing is to be won.
     first = findings[: findings.index("Made by")]
     for link in ("voided solutions** (bandit)", "same problems** (maze)", "control** (bandit)"):
@@ -289,7 +289,7 @@ def test_bad_arguments_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", REGIMES)
-def test_every_heuristic_runs_in_every_regime(name):
+def test_every_remedy_runs_in_every_regime(name):
     laboratory = Laboratory(regime(name), range(2), training=Training(4, checkpoints=2))
     for remedy in REMEDIES:
         paths = laboratory.run(remedy)
