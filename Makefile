@@ -1,6 +1,7 @@
 # Two commands do everything on a machine that has Python 3.11+ and make:
 #   make demo    the first result, from nothing to out/report.html
 #   make test    lint, types, tests
+#   make check   lint, types and the quick tests, in a minute
 #   make setup   the environment alone, in .venv
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: setup demo test lint types unit notebooks atlas mutation setup-verl test-verl test-trl-oldest \
+.PHONY: setup demo test check lint types unit notebooks atlas mutation setup-verl test-verl test-trl-oldest \
   test-trl-suite clean help
 
 help:
@@ -36,6 +37,12 @@ demo: $(STAMP)
 
 test: lint types unit notebooks
 
+# What touches no trainer, no simulation and no statement.
+QUICK := tests/records tests/theory/test_*.py tests/test_*.py tests/llm/tasks/test_math*.py
+
+check: lint types
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow" $(QUICK)
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,10 +51,10 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP)
-	$(BIN)/pytest -q -n 2 --dist worksteal
+	$(BIN)/pytest -q -n 2 --dist worksteal --durations=15
 
 notebooks: $(STAMP)
-	$(BIN)/pytest -q --nbmake notebooks
+	$(BIN)/pytest -q -n 2 --nbmake notebooks
 
 atlas: $(STAMP)
 	$(BIN)/diffsmooth atlas --out out/atlas

@@ -14,6 +14,7 @@ from diffsmooth.theory._references import EXEMPT
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(oracle.rows()))
 def test_every_function_is_right_to_twelve_digits(name: str) -> None:
     """Other draws than the page's."""
