@@ -203,7 +203,7 @@ def draw(axes: Axes) -> None:
     """Correctness against temperature: two bases with H(q) - H(f) above and below logit C."""
     heat = np.geomspace(0.3, 3, 120)
     for right, wrong, name, colour, dash in (
-        ((2.0, 1.0, 1.0, 0.5, 0.5, 0.5), (1.5, 0.2), "many solutions", "#0072B2", "-"),
+        ((1.0, 0.8, 0.6, 0.5, 0.5, 0.4, 0.3), (2.8, -1), "many solutions", "#0072B2", "-"),
         ((2.5, 0.1), (1.0, 0.9, 0.8, 0.8, 0.7, 0.6), "one solution leads", "#D55E00", "--"),
     ):
         z = np.array(right + wrong)
@@ -215,6 +215,9 @@ def draw(axes: Axes) -> None:
         axes.plot(heat, c, color=colour, ls=dash, label=name)
     axes.axvline(1.0, color="black", ls=":", lw=1)
     axes.set_xscale("log")
+    ticks = (0.3, 0.5, 1, 2, 3)
+    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axes.set_xticks([], minor=True)
     axes.set_xlabel("temperature at test")
     axes.set_ylabel("correctness C")
     axes.legend()
