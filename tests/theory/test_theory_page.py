@@ -33,13 +33,3 @@ def test_every_id_that_the_code_cites_stands_on_the_page() -> None:
                 if wrong:
                     unknown.setdefault(str(file.relative_to(ROOT)), set()).update(wrong)
     assert not unknown
-
-
-def test_a_reader_finds_the_page_without_the_paths_of_a_workplace() -> None:
-    outside = [
-        str(file.relative_to(ROOT))
-        for folder in ("theory", "sim", "llm", "cli", "docs")
-        for file in (ROOT / folder).rglob("*.py")
-        if "../shared" in file.read_text(encoding="utf-8")
-    ]
-    assert not outside
