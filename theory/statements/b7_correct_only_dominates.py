@@ -144,7 +144,7 @@ STATEMENT = Statement(
             ("symbolic", "smt", "exact"),
         ),
         Mutant(
-            "Theorem 3.4 as printed: a literal policy always dominates",
+            "Theorem 3.4 as we read it: a literal policy always dominates",
             Dominance(dominated=lambda y, reach, kl, price: True),
             ("certified", "adversarial"),
         ),
