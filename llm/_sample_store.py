@@ -144,9 +144,15 @@ class SampleStore:
                 row["canonical"] = None if name is None else _utf8(name)
             write_table(self.path("samples", shard), pa.Table.from_pylist(rows, sample_schema()))
         self.path("drawn", shard).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not empty, or never made
-            self.path("drawn", shard).parent.rmdir()
         self.measure(shard, task)
+
+    def tidy(self) -> None:
+        """Remove the folder of drawn texts once all are judged.
+
+        Not shard by shard: a shard is judged while the next one is written into that folder.
+        """
+        with contextlib.suppress(OSError):  # not empty, or never made
+            (self.folder / "drawn").rmdir()
 
     def measure(self, shard: int, task: Task) -> None:
         """Derive the problems of a shard from its samples, where that is not done yet."""

@@ -187,6 +187,7 @@ def _finish(config: Evaluation, known: dict[str, Any], store: SampleStore, task:
     from diffsmooth.llm.summary import curve_table, summarise
     from diffsmooth.records import write_table
 
+    store.tidy()
     folder = store.folder
     table = store.problems()
     write_table(folder / "problems.parquet", table)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from diffsmooth.cli import main
+from diffsmooth.llm._sample_store import SampleStore
 from diffsmooth.llm.compare import compare, load_run, settings_that_differ
 from diffsmooth.llm.evaluate import evaluate
 from diffsmooth.llm.evaluation import Evaluation
@@ -168,6 +169,21 @@ def test_a_comparison_names_what_was_sampled_differently(
     result = compare(a, b, resamples=20)
     assert result["settings"] == {name: expected}
     assert compare(a, a, resamples=20)["settings"] == {}
+
+
+def test_judging_a_shard_leaves_the_folder_that_the_next_is_written_into(tmp_path: Path) -> None:
+    """One thread judges while another writes: the folder may not vanish between mkdir and write."""
+    config = own(tmp_path, RIGHT)
+    task = load_task(config.task, config.data)
+    store = SampleStore(tmp_path / "store", task.problems(), 2)
+    sampler = Counting()
+    for shard in range(2):
+        store.keep(shard, sampler.sample(store.shards[shard], config.sampling))
+        store.judge(shard, task)
+        assert (store.folder / "drawn").is_dir()
+        assert not list((store.folder / "drawn").iterdir())
+    store.tidy()
+    assert not (store.folder / "drawn").exists()
 
 
 @pytest.mark.parametrize(
