@@ -11,7 +11,6 @@ Text is UTF-8, with or without a byte-order mark, or UTF-16 or UTF-32 with one.
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -19,14 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from diffsmooth.llm.engines._strict import ConfigError
-
-_MARKS = (  # the longer ones first: a mark of UTF-32 begins with that of UTF-16
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+from diffsmooth.records.encoding import encoding
 
 #: Numbers with an exponent as YAML 1.2 writes them: neither a dot nor a sign is needed.
 _EXPONENT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?|\.[0-9])[0-9_]*[eE][-+]?[0-9]+$")
@@ -64,15 +56,12 @@ def read_mapping(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
 
 def _text(file: Path) -> str:
     raw = file.read_bytes()
-    encoding = next((name for mark, name in _MARKS if raw.startswith(mark)), "utf-8")
+    codec, name = encoding(raw)
     try:
-        return raw.decode(encoding)
+        return raw.decode(codec)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"line {line} is not {encoding.removesuffix('-sig').upper()} text; save the file as "
-            "UTF-8"
-        ) from error
+        raise ConfigError(f"line {line} is not {name} text; save the file as UTF-8") from error
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,6 @@ is repaired and no hub is asked.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -19,19 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from diffsmooth.records.encoding import encoding
+
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
 #: Rows that a message names one by one; of more it gives the number.
 MAX_NAMED = 20
-
-# A mark of UTF-32 begins with that of UTF-16.
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig", "UTF-8"),
-    (codecs.BOM_UTF32_LE, "utf-32", "UTF-32"),
-    (codecs.BOM_UTF32_BE, "utf-32", "UTF-32"),
-    (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
-    (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
-)
 
 _SPACE = " \t\n"
 
@@ -133,11 +125,9 @@ def read_text(path: Path) -> str:
     Raises ``ValueError`` with file and line for what is neither UTF-8 nor UTF-16 with its mark.
     """
     data = path.read_bytes()
-    encoding, name = next(
-        ((code, name) for mark, code, name in _MARKS if data.startswith(mark)), ("utf-8", "UTF-8")
-    )
+    codec, name = encoding(data)
     try:
-        text = data.decode(encoding)
+        text = data.decode(codec)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ValueError(
